@@ -1,0 +1,169 @@
+"""The kernel objects that nvid owns, one frozen value type for each kind.
+
+Desired and observed objects are of the same types, so that they can be compared. ``key`` is an
+object's identity in the kernel: two objects of one kind with one key cannot exist side by side.
+``str()`` of an object is what ``nvid plan`` and the log show, in the words of iproute2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nvid import names
+from nvid.configuration.values import IPAddress, IPNetwork
+
+Family = Literal[4, 6]
+RouteType = Literal["unicast", "unreachable", "blackhole", "prohibit", "throw"]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEnd:
+    """One end of a pair. ``alias`` says whose it is; ``address`` is its MAC address."""
+
+    name: str
+    alias: str
+    address: str
+    group: int
+    mtu: int = names.PAIR_MTU
+    up: bool = True
+
+    def __str__(self) -> str:
+        state = "up" if self.up else "down"
+        return f"{self.name} address {self.address} mtu {self.mtu} group {self.group:#x} {state}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The veth pair of one NVI: one object with two names. An end is None while it is missing."""
+
+    nvi: str
+    main: LinkEnd | None
+    peer: LinkEnd | None
+
+    @property
+    def key(self) -> str:
+        return self.nvi
+
+    def __str__(self) -> str:
+        return f"pair {self.nvi}: {self.main or 'no main end'}; {self.peer or 'no peer end'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address on one end of a pair."""
+
+    interface: str
+    address: IPAddress
+    prefix_length: int
+
+    @property
+    def key(self) -> tuple[str, IPAddress, int]:
+        return (self.interface, self.address, self.prefix_length)
+
+    def __str__(self) -> str:
+        return f"address {self.address}/{self.prefix_length} dev {self.interface}"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent neighbour entry (``mac``), or a proxy entry when ``mac`` is None: the kernel
+    answers ARP and neighbour solicitations for ``address`` on ``interface``."""
+
+    interface: str
+    address: IPAddress
+    mac: str | None
+
+    @property
+    def key(self) -> tuple[str, IPAddress, bool]:
+        return (self.interface, self.address, self.mac is None)
+
+    def __str__(self) -> str:
+        what = "proxy" if self.mac is None else f"lladdr {self.mac} permanent"
+        return f"neighbour {self.address} dev {self.interface} {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route with nvid's protocol number. ``metric`` is the kernel's priority attribute."""
+
+    table: int
+    destination: IPNetwork
+    kind: RouteType = "unicast"
+    device: str | None = None
+    gateway: IPAddress | None = None
+    source: IPAddress | None = None
+    metric: int = 0
+    onlink: bool = False
+
+    @property
+    def key(self) -> tuple[int, IPNetwork, int]:
+        return (self.table, self.destination, self.metric)
+
+    def __str__(self) -> str:
+        words = ["route", *([] if self.kind == "unicast" else [self.kind])]
+        words.append("default" if self.destination.prefixlen == 0 else str(self.destination))
+        if self.destination.prefixlen == 0:
+            words.append(f"ipv{self.destination.version}")
+        if self.gateway is not None:
+            words += ["via", str(self.gateway)]
+        if self.device is not None:
+            words += ["dev", self.device]
+        words += ["table", str(self.table)]
+        if self.source is not None:
+            words += ["src", str(self.source)]
+        if self.metric:
+            words += ["metric", str(self.metric)]
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An ip rule with nvid's protocol number: ``table`` is None for a rule that drops.
+
+    ``suppress_prefix_length`` 0 means that a default route found in the table does not count.
+    """
+
+    family: Family
+    priority: int
+    fwmark: int | None = None
+    fwmask: int = 0
+    input_interface: str | None = None
+    table: int | None = None
+    action: Literal["to_table", "blackhole", "unreachable"] = "to_table"
+    suppress_prefix_length: int | None = None
+
+    @property
+    def key(self) -> Rule:
+        return self
+
+    def __str__(self) -> str:
+        words = [f"rule ipv{self.family} {self.priority}:"]
+        if self.input_interface is not None:
+            words += ["iif", self.input_interface]
+        if self.fwmark is not None:
+            words += ["fwmark", f"{self.fwmark:#x}/{self.fwmask:#x}"]
+        words += [self.action] if self.table is None else ["lookup", str(self.table)]
+        if self.suppress_prefix_length is not None:
+            words += ["suppress_prefixlength", str(self.suppress_prefix_length)]
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A key below /proc/sys, as a path with slashes, and the value to write.
+
+    Any value in ``accepts`` is as good; the present one then stays. Keys are compared by what
+    they accept, so an observed key equals a desired one that accepts its value.
+    """
+
+    path: str
+    value: str
+    accepts: frozenset[str] = field(default=frozenset(), compare=False)
+
+    @property
+    def key(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return f"sysctl {self.path.replace('/', '.')} = {self.value}"

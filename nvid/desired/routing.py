@@ -1,0 +1,235 @@
+"""Routes and rules: the first lookup into the pair, the second lookup into a lane, the guards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network
+
+from nvid import names
+from nvid.configuration.types import Daemon, Nvi
+from nvid.configuration.values import IPAddress, IPNetwork
+from nvid.desired.marks import Marks
+from nvid.desired.numbers import Numbers
+from nvid.desired.objects import Family, Route, Rule
+from nvid.desired.pools import routed_networks
+from nvid.desired.uplinks import FAMILIES, UplinkState
+from nvid.machine import Machine
+from nvid.names import RuleOffset, TableOffset
+
+LAST_METRIC = 4278198272
+"""Metric of the routes that end a table of nvid's: the largest one by iproute2's convention, so
+that any other route in the table wins."""
+
+_ALL: dict[Family, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+
+
+def families(machine: Machine) -> tuple[Family, ...]:
+    """The families that this kernel has."""
+    return FAMILIES if machine.ipv6 else (4,)
+
+
+def uplink_table(daemon: Daemon, lane: int) -> int:
+    """The routing table of an uplink's lane."""
+    return daemon.tables.first + TableOffset.UPLINKS + lane
+
+
+def nvi_table(daemon: Daemon, number: int) -> int:
+    """The routing table that leads into an NVI's pair."""
+    return daemon.tables.first + TableOffset.NVIS + number
+
+
+def pools_table(daemon: Daemon) -> int:
+    """The routing table of all pools."""
+    return daemon.tables.first + TableOffset.POOLS
+
+
+def rules(
+    daemon: Daemon,
+    nvis: Iterable[Nvi],
+    uplinks: Iterable[UplinkState],
+    numbers: Numbers,
+    machine: Machine,
+) -> Iterator[Rule]:
+    """All rules, in the order of their priorities; see ``names.RuleOffset`` for the story."""
+    nvis, uplinks = tuple(nvis), tuple(uplinks)
+    for family in families(machine):
+        yield from _lane_rules(daemon, uplinks, family)
+        yield from _guard_rules(daemon, nvis, numbers, machine, family)
+
+
+def _lane_rules(
+    daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family
+) -> Iterator[Rule]:
+    marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
+    yield Rule(
+        family,
+        base + RuleOffset.LANE_CONNECTED,
+        fwmark=marks.in_lane,
+        fwmask=marks.state_mask,
+        table=names.MAIN_ROUTING_TABLE,
+        suppress_prefix_length=0,
+    )
+    yield Rule(
+        family,
+        base + RuleOffset.LANE_MAIN,
+        fwmark=marks.lane(0),
+        fwmask=marks.mask,
+        table=names.MAIN_ROUTING_TABLE,
+    )
+    for uplink in uplinks:
+        yield Rule(
+            family,
+            base + RuleOffset.LANES + uplink.lane,
+            fwmark=marks.lane(uplink.lane),
+            fwmask=marks.mask,
+            table=uplink_table(daemon, uplink.lane),
+        )
+    yield Rule(
+        family,
+        base + RuleOffset.LANE_LOST,
+        fwmark=marks.in_lane,
+        fwmask=marks.state_mask,
+        action="unreachable",
+    )
+
+
+def _guard_rules(
+    daemon: Daemon, nvis: tuple[Nvi, ...], numbers: Numbers, machine: Machine, family: Family
+) -> Iterator[Rule]:
+    marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
+    for nvi in nvis:
+        number = numbers.nvis[nvi.name]
+        yield Rule(
+            family,
+            base + RuleOffset.ENTER,
+            fwmark=marks.enter(number),
+            fwmask=marks.mask,
+            table=nvi_table(daemon, number),
+        )
+    yield Rule(
+        family,
+        base + RuleOffset.PASS,
+        fwmark=marks.passed,
+        fwmask=marks.state_mask,
+        table=names.MAIN_ROUTING_TABLE,
+    )
+    for nvi in nvis:
+        yield _blackhole(daemon, family, RuleOffset.PEER_UNMARKED, nvi.peer)
+    yield Rule(family, base + RuleOffset.POOLS, table=pools_table(daemon))
+    for name in closed_interfaces(nvis, machine):
+        yield _blackhole(daemon, family, RuleOffset.GUARD, name)
+
+
+def _blackhole(daemon: Daemon, family: Family, offset: int, interface: str) -> Rule:
+    """What the table has not seen must not be routed: fail closed when the table is gone."""
+    return Rule(
+        family,
+        daemon.rule_priority + offset,
+        fwmark=0,
+        fwmask=Marks(daemon.fwmark_mask).state_mask,
+        input_interface=interface,
+        action="blackhole",
+    )
+
+
+def closed_interfaces(nvis: Iterable[Nvi], machine: Machine) -> tuple[str, ...]:
+    """NAT-enabled interfaces of NVIs that fail closed: by exact name whether they exist or not (a
+    rule waits for its interface), by glob those that exist."""
+    found: dict[str, None] = {}
+    for nvi in nvis:
+        if nvi.on_failure == "closed":
+            for pattern in nvi.interfaces:
+                if not pattern.is_glob:
+                    found[pattern.text] = None
+            for interface in machine.enabled(nvi.interfaces):
+                found[interface.name] = None
+    found.pop("lo", None)
+    return tuple(found)
+
+
+def routes(
+    daemon: Daemon,
+    nvis: Iterable[Nvi],
+    uplinks: Iterable[UplinkState],
+    numbers: Numbers,
+    machine: Machine,
+) -> Iterator[Route]:
+    """All routes. ``nvis`` are those whose pair is nvid's: nothing points to a foreign link."""
+    for family in families(machine):
+        for uplink in uplinks:
+            yield from _uplink_routes(daemon, uplink, family)
+        for nvi in nvis:
+            yield from _nvi_routes(daemon, nvi, numbers.nvis[nvi.name], family)
+    for nvi in nvis:
+        yield from _pool_routes(daemon, nvi, uplinks, machine)
+
+
+def _last_route(table: int, family: Family) -> Route:
+    return Route(table, _ALL[family], kind="unreachable", metric=LAST_METRIC)
+
+
+def _uplink_routes(daemon: Daemon, uplink: UplinkState, family: Family) -> Iterator[Route]:
+    table = uplink_table(daemon, uplink.lane)
+    gateway = uplink.gateways.get(family)
+    if gateway is not None and uplink.present:
+        yield _default(table, family, uplink.interface, gateway)
+    yield _last_route(table, family)
+
+
+def _nvi_routes(daemon: Daemon, nvi: Nvi, number: int, family: Family) -> Iterator[Route]:
+    table = nvi_table(daemon, number)
+    gateway: IPAddress = (
+        names.pair_gateway_ipv4(number) if family == 4 else names.PAIR_GATEWAY_IPV6
+    )
+    yield _default(table, family, nvi.name, gateway)
+    if nvi.on_failure == "closed":
+        yield _last_route(table, family)
+
+
+def _default(table: int, family: Family, device: str, gateway: IPAddress) -> Route:
+    # IPv6 has no metric 0: the kernel writes 1024 in its place (net/ipv6/route.c).
+    return Route(
+        table,
+        _ALL[family],
+        device=device,
+        gateway=gateway,
+        metric=_metric(family),
+        onlink=True,
+    )
+
+
+def _metric(family: int) -> int:
+    return 0 if family == 4 else 1024
+
+
+def _pool_routes(
+    daemon: Daemon, nvi: Nvi, uplinks: Iterable[UplinkState], machine: Machine
+) -> Iterator[Route]:
+    sources = router_addresses(nvi, uplinks, machine)
+    for network in routed_networks(nvi, machine):
+        if network.version == 6 and not machine.ipv6:
+            continue
+        into_pair = {
+            "destination": network,
+            "device": nvi.name,
+            "source": sources.get(network.version),
+            "metric": _metric(network.version),
+        }
+        yield Route(pools_table(daemon), **into_pair)  # type: ignore[arg-type]
+        if "route" in nvi.reach:
+            yield Route(names.MAIN_ROUTING_TABLE, **into_pair)  # type: ignore[arg-type]
+
+
+def router_addresses(
+    nvi: Nvi, uplinks: Iterable[UplinkState], machine: Machine
+) -> dict[int, IPAddress]:
+    """By family, the address from which the router reports errors about translated packets: one
+    of a NAT-enabled interface that is no uplink before one of an uplink."""
+    outside = {uplink.interface for uplink in uplinks}
+    enabled = machine.enabled(nvi.interfaces)
+    found: dict[int, IPAddress] = {}
+    for interface in sorted(enabled, key=lambda each: (each.name in outside, each.name)):
+        for each in interface.addresses:
+            if each.usable and each.lasting:
+                found.setdefault(each.address.version, each.address)
+    return found

@@ -1,0 +1,151 @@
+"""Behind SNAT, on the way into the pair: choose the lane from the translated packet, and write it
+into the flow (ct mark) and the packet (fwmark)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nvid.configuration.translations import Route
+from nvid.configuration.types import Nvi
+from nvid.desired.objects import Family
+from nvid.desired.ruleset.classify import drop
+from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
+from nvid.desired.ruleset.words import (
+    IP,
+    NFPROTO,
+    TO_MAIN,
+    Plan,
+    networks,
+    set_ct_mark,
+    set_fwmark,
+)
+from nvid.desired.uplinks import FAMILIES, UplinkState, preferred
+
+AFTER_SNAT = 110
+"""Behind srcnat (100), before conntrack confirms the flow with its mark."""
+
+
+def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
+    """The binding chain, one chain of routes for each NVI, one chain for each lane."""
+    marks = plan.marks
+    field = f"ct mark & {marks.forward_mask:#010x}"
+    rules = [
+        f"{TO_MAIN} goto bind_flow",
+    ]
+    flow = [
+        f"meta mark & {marks.state_mask:#010x} != {marks.entering:#010x} {drop('unmarked')}",
+        # every-packet: the flow was bound by its first packet.
+        f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} {field} vmap @forward_lanes",
+    ]
+    if plan.uplinks:
+        flow.append("iifname vmap @uplink_returns")
+    flow += accounting
+    if plan.uplinks:
+        # snat to = "uplink" has chosen the lane already, together with the address.
+        flow.append(f"{field} vmap @preset_lanes")
+    flow.append("oifname vmap @route_of")
+    return Ruleset(
+        (
+            Chain("bind", tuple(rules), Hook("filter", "postrouting", AFTER_SNAT)),
+            Chain("bind_flow", (*flow, drop("stray"))),
+            *(_routes(plan, nvi) for nvi in plan.nvis),
+            *_forwards(plan),
+        ),
+        tuple(_maps(plan)),
+    )
+
+
+def _maps(plan: Plan) -> Iterator[Map]:
+    yield Map(
+        "route_of",
+        "ifname",
+        "verdict",
+        {nvi.name: f"goto route_{plan.number(nvi)}" for nvi in plan.nvis},
+    )
+    if plan.uplinks:
+        yield Map(
+            "preset_lanes",
+            "mark",
+            "verdict",
+            {
+                str(plan.marks.forward_lane(uplink.lane)): f"goto forward_{uplink.lane}"
+                for uplink in plan.uplinks
+            },
+        )
+
+
+def _forwards(plan: Plan) -> Iterator[Chain]:
+    marks = plan.marks
+    for lane in (0, *sorted(uplink.lane for uplink in plan.uplinks)):
+        field = marks.state_mask | marks.forward_mask
+        yield Chain(
+            f"forward_{lane}",
+            (
+                set_ct_mark(marks, field, marks.bound | marks.forward_lane(lane)),
+                set_fwmark(marks, marks.lane(lane)),
+                "accept",
+            ),
+        )
+
+
+def _routes(plan: Plan, nvi: Nvi) -> Chain:
+    """The second lookup of new flows: the entries in order, then the uplink that the source
+    address belongs to (another one would drop it), then the preferred uplink, then main."""
+    rules: list[str] = []
+    for entry in nvi.routes:
+        for family in FAMILIES:
+            match = translated_match(entry, family)
+            if match is not None:
+                lane = chosen(plan, entry, family)
+                rules.append(f"meta nfproto {NFPROTO[family]}{match} goto forward_{lane}")
+    for family in FAMILIES:
+        rules += _by_own_address(plan, family)
+        rules.append(f"meta nfproto {NFPROTO[family]} {shared(preferred(plan.uplinks, family))}")
+    return Chain(f"route_{plan.number(nvi)}", tuple(rules))
+
+
+def translated_match(entry: Route, family: Family, *, with_source: bool = True) -> str | None:
+    """What the entry asks of a translated packet, or None when it cannot match this family."""
+    match = ""
+    wanted = (("saddr", entry.sources if with_source else ()), ("daddr", entry.destinations))
+    for side, values in wanted:
+        if values:
+            text = networks(values, family)
+            if not text:
+                return None
+            match += f" {IP[family]} {side} {text}"
+    return match
+
+
+def chosen(plan: Plan, entry: Route, family: Family) -> int:
+    """The lane of a route entry: its first healthy uplink, or its first one, whose table then
+    says unreachable: the entry has decided, another way would be a leak."""
+    uplinks = [plan.uplink(name) for name in entry.via]
+    return next((each for each in uplinks if each.carries(family)), uplinks[0]).lane
+
+
+def _by_own_address(plan: Plan, family: Family) -> Iterator[str]:
+    lanes: dict[str, str] = {}
+    for uplink in plan.uplinks:
+        if family in uplink.gateways:
+            for address in uplink.own_addresses:
+                if address.version == family and not address.is_link_local:
+                    lanes.setdefault(str(address), f"goto forward_{uplink.lane}")
+    if lanes:
+        elements = ", ".join(f"{address} : {verdict}" for address, verdict in lanes.items())
+        yield f"{IP[family]} saddr vmap {{ {elements} }}"
+
+
+def shared(uplinks: tuple[UplinkState, ...], chain: str = "forward") -> str:
+    """A verdict that spreads flows over uplinks by weight; lane 0 when there are none."""
+    if not uplinks:
+        return f"goto {chain}_0"
+    if len(uplinks) == 1:
+        return f"goto {chain}_{uplinks[0].lane}"
+    parts, start = [], 0
+    for uplink in uplinks:
+        last = start + uplink.weight - 1
+        span = str(start) if last == start else f"{start}-{last}"
+        parts.append(f"{span} : goto {chain}_{uplink.lane}")
+        start = last + 1
+    return f"numgen random mod {start} vmap {{ {', '.join(parts)} }}"

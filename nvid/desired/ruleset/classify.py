@@ -1,0 +1,249 @@
+"""The first chains that a packet meets: is it ours, is it bound, does it enter an NVI?
+
+A packet's way through these chains, cheapest answer first:
+
+- out of a peer: its lane is chosen; untracked, so that conntrack does not see the flow twice;
+- of a flow that is bound: the flow's ct mark says the lane; one map, constant cost;
+- new, by a NAT-enabled interface: marked to enter the pair of its NVI;
+- anything else: left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nvid.configuration.types import Nvi
+from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
+from nvid.desired.ruleset.words import (
+    FROM_MAIN,
+    FROM_PEER,
+    Plan,
+    set_ct_mark,
+    set_fwmark,
+    widest,
+)
+
+RAW = -300
+"""Before conntrack (-200), the only place for notrack."""
+AFTER_DNAT = -90
+"""Just behind dstnat (-100): the destination is the one that will be routed to."""
+
+FIRST_NVI_LABEL = 96
+"""The lower bits of the conntrack label are for translations, see ``account``."""
+
+DROPS = ("unmarked", "invalid", "began_before", "stray", "no_uplink")
+"""Reasons for which the table drops; each has a named counter ``dropped_<reason>``."""
+
+NOT_FORWARDED = "fib daddr type { local, broadcast, anycast, multicast }"
+
+
+def drop(reason: str) -> str:
+    """Drop and count, by reason."""
+    assert reason in DROPS
+    return f'counter name "dropped_{reason}" drop'
+
+
+def classification(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
+    """All chains up to the first lookup. ``accounting`` are rules that count a bound flow."""
+    chains = [
+        _second_pass(plan),
+        _classify(plan),
+        _bound(plan, accounting),
+        _to_machine(plan),
+        _output(plan),
+        _bound_output(plan, accounting),
+        *_lanes(plan),
+        *_offers(plan),
+        *_returns(plan),
+    ]
+    return Ruleset(
+        tuple(chains), tuple(_maps(plan)), tuple(f"dropped_{reason}" for reason in DROPS)
+    )
+
+
+def _second_pass(plan: Plan) -> Chain:
+    marks = plan.marks
+    return Chain(
+        "second_pass",
+        (
+            f"{FROM_PEER} meta mark & {marks.state_mask:#010x} != {marks.in_lane:#010x} "
+            + drop("unmarked"),
+            f"{FROM_PEER} notrack accept",
+            f"{FROM_MAIN} drop",
+        ),
+        Hook("filter", "prerouting", RAW),
+    )
+
+
+def _classify(plan: Plan) -> Chain:
+    marks = plan.marks
+    return Chain(
+        "classify",
+        (
+            f"{FROM_PEER} accept",
+            f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} goto bound",
+            "iifname vmap @offer",
+        ),
+        Hook("filter", "prerouting", AFTER_DNAT),
+    )
+
+
+def _bound(plan: Plan, accounting: tuple[str, ...]) -> Chain:
+    marks = plan.marks
+    rules = [
+        *accounting,
+        f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @return_lanes",
+    ]
+    if _every_packet(plan):
+        rules.append("iifname vmap @every_packet")
+    rules.append(f"ct mark & {marks.forward_mask:#010x} vmap @forward_lanes")
+    # A lane that is gone: the flows that used it are being ended.
+    rules.append(drop("stray"))
+    return Chain("bound", tuple(rules))
+
+
+def _to_machine(plan: Plan) -> Chain:
+    """Delivered here. Replies of what came by an uplink must leave by it."""
+    marks = plan.marks
+    rules = ["ct state new iifname vmap @uplink_returns"] if plan.uplinks else []
+    rules.append(set_fwmark(marks, marks.passed))
+    return Chain("to_machine", tuple(rules))
+
+
+def _output(plan: Plan) -> Chain:
+    """What the machine itself sends: replies by their lane, and new flows where ``local`` says so.
+
+    A route chain: the kernel routes the packet again when its mark has changed.
+    """
+    marks = plan.marks
+    rules = [
+        f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} goto bound_output",
+    ]
+    for nvi in plan.nvis:
+        if nvi.local:
+            rules += [
+                "ct state != new accept",
+                "ct status confirmed accept",
+                'oifname "lo" accept',
+                f"{NOT_FORWARDED} accept",
+                "ip6 daddr fe80::/10 accept",
+                *nvi_label_rule(plan, nvi),
+                f"goto enter_{plan.number(nvi)}",
+            ]
+    return Chain("output_classify", tuple(rules), Hook("route", "output", AFTER_DNAT))
+
+
+def _bound_output(plan: Plan, accounting: tuple[str, ...]) -> Chain:
+    """Flows of the machine itself, and errors that it raises about bound flows."""
+    marks = plan.marks
+    rules = [
+        *accounting,
+        f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @return_lanes",
+    ]
+    for nvi in plan.nvis:
+        if nvi.local and nvi.path == "every-packet":
+            rules.append(f"goto enter_{plan.number(nvi)}")
+    rules.append(f"ct mark & {marks.forward_mask:#010x} vmap @forward_lanes")
+    return Chain("bound_output", tuple(rules))
+
+
+def _lanes(plan: Plan) -> Iterator[Chain]:
+    for lane in _all_lanes(plan):
+        yield Chain(f"lane_{lane}", (set_fwmark(plan.marks, plan.marks.lane(lane)), "accept"))
+
+
+def _returns(plan: Plan) -> Iterator[Chain]:
+    """Write down the uplink that a flow came in by."""
+    marks = plan.marks
+    for uplink in plan.uplinks:
+        value = marks.bound | marks.return_lane(uplink.lane)
+        field = marks.state_mask | marks.return_mask
+        yield Chain(f"return_{uplink.lane}", (set_ct_mark(marks, field, value),))
+
+
+def _offers(plan: Plan) -> Iterator[Chain]:
+    """What becomes of a packet of an unbound flow that came in by a NAT-enabled interface."""
+    marks = plan.marks
+    for nvi in plan.nvis:
+        number = plan.number(nvi)
+        enter = (*nvi_label_rule(plan, nvi), f"goto enter_{number}")
+        closed = nvi.on_failure == "closed"
+        ignored = f"{set_fwmark(marks, marks.passed)} accept"
+        yield Chain(
+            f"offer_{number}",
+            (
+                f"{NOT_FORWARDED} goto to_machine",
+                f"ct state invalid,untracked {drop('invalid') if closed else ignored}",
+                # A reply of a flow that nvid has nothing to do with: it began elsewhere.
+                f"ct direction reply {ignored}",
+                # A flow of before: conntrack translates no flow that it knows already.
+                f"ct status confirmed {drop('began_before') if closed else ignored}",
+                *enter,
+            ),
+        )
+        yield Chain(f"enter_{number}", (set_fwmark(marks, marks.enter(number)), "accept"))
+
+
+def _maps(plan: Plan) -> Iterator[Map]:
+    marks = plan.marks
+    lanes = _all_lanes(plan)
+    yield Map(
+        "forward_lanes",
+        "mark",
+        "verdict",
+        {str(marks.forward_lane(lane)): f"goto lane_{lane}" for lane in lanes},
+    )
+    yield Map(
+        "return_lanes",
+        "mark",
+        "verdict",
+        {str(marks.return_lane(lane)): f"goto lane_{lane}" for lane in lanes},
+    )
+    yield interface_map("offer", {nvi: f"goto offer_{plan.number(nvi)}" for nvi in plan.nvis})
+    if _every_packet(plan):
+        yield interface_map(
+            "every_packet",
+            {
+                nvi: f"goto enter_{plan.number(nvi)}"
+                for nvi in plan.nvis
+                if nvi.path == "every-packet"
+            },
+        )
+    if plan.uplinks:
+        first_of = {uplink.interface: uplink.lane for uplink in reversed(plan.uplinks)}
+        yield Map(
+            "uplink_returns",
+            "ifname",
+            "verdict",
+            {name: f"jump return_{lane}" for name, lane in first_of.items()},
+        )
+
+
+def interface_map(name: str, verdicts: dict[Nvi, str]) -> Map:
+    """A map from the interface patterns of NVIs to a verdict for each. Globs stand in it as they
+    are, so that an interface is covered from its first packet on."""
+    elements: dict[str, str] = {}
+    for nvi, verdict in verdicts.items():
+        for pattern in widest(nvi.interfaces):
+            elements.setdefault(pattern.text, verdict)
+    has_globs = any(key.endswith("*") for key in elements)
+    return Map(name, "ifname", "verdict", elements, interval=has_globs)
+
+
+def nvi_label(plan: Plan, nvi: Nvi) -> int:
+    """The conntrack label bit of an NVI's flows. Bits 96 to 127 serve 32 NVIs; beyond that NVIs
+    share bits, and so the counters of both directions."""
+    return FIRST_NVI_LABEL + plan.number(nvi) % 32
+
+
+def nvi_label_rule(plan: Plan, nvi: Nvi) -> tuple[str, ...]:
+    """Note the NVI in a new flow, where there are several to tell apart."""
+    return (f"ct label set {nvi_label(plan, nvi)}",) if len(plan.nvis) > 1 else ()
+
+
+def _every_packet(plan: Plan) -> bool:
+    return any(nvi.path == "every-packet" for nvi in plan.nvis)
+
+
+def _all_lanes(plan: Plan) -> tuple[int, ...]:
+    return (0, *sorted(uplink.lane for uplink in plan.uplinks))

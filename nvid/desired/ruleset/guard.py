@@ -1,0 +1,43 @@
+"""The chain at forward that keeps packets from leaving where they must not."""
+
+from __future__ import annotations
+
+from nvid.desired.ruleset.classify import drop
+from nvid.desired.ruleset.model import Chain, Hook, Ruleset
+from nvid.desired.ruleset.words import FROM_PEER, TO_MAIN, TO_PEER, Plan
+
+BEFORE_FILTERS = -10
+"""Before the administrator's own filter chains (0), which then see only what may pass."""
+
+UNREACHABLE = "reject with icmpx host-unreachable"
+
+
+def guards(plan: Plan) -> Ruleset:
+    """Two chains: packets into a pair go a detour of one jump, all others meet three tests."""
+    marks = plan.marks
+    entering = f"meta mark & {marks.state_mask:#010x} == {marks.entering:#010x}"
+    not_entering = f"meta mark & {marks.state_mask:#010x} != {marks.entering:#010x}"
+    stray = [f"{entering} {drop('stray')}"]
+    opened = [nvi for nvi in plan.nvis if nvi.on_failure == "open"]
+    for nvi in opened:
+        mark = marks.enter(plan.number(nvi))
+        stray.insert(0, f"meta mark & {marks.mask:#010x} == {mark:#010x} accept")
+    return Ruleset(
+        (
+            Chain(
+                "forward_guard",
+                (f"{TO_MAIN} goto into_pair", f"{TO_PEER} drop", *stray),
+                Hook("filter", "forward", BEFORE_FILTERS),
+            ),
+            Chain(
+                "into_pair",
+                (
+                    # A translated packet whose destination is a pool address that nothing
+                    # translates: it would circle until its TTL ends.
+                    f"{FROM_PEER} {UNREACHABLE}",
+                    # From an interface that is not NAT-enabled, to a pool address.
+                    f"{not_entering} {UNREACHABLE}",
+                ),
+            ),
+        )
+    )

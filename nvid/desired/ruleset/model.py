@@ -1,0 +1,91 @@
+"""An nftables ruleset as a value: chains, maps and counters, in canonical text.
+
+Every rule carries a digest of its own text as its comment, because no version of nft prints a rule
+the way it was written: ``kernel.ruleset`` compares digests, so a rule that somebody changed,
+added, removed or moved is seen, on any version. Map elements are kept in the one spelling that
+``kernel.ruleset`` also makes of what the kernel shows.
+
+Only typed values are ever rendered; no text of a configuration file reaches a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2s
+from types import MappingProxyType
+
+_DIGEST_BYTES = 6
+
+
+def digest(text: str) -> str:
+    """Twelve hexadecimal digits that stand for a rule's text."""
+    return blake2s(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Where a base chain hangs: ``type filter hook forward priority -5``."""
+
+    type: str
+    hook: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain and its rules, in order; a chain without a hook is only jumped to."""
+
+    name: str
+    rules: tuple[str, ...] = ()
+    hook: Hook | None = None
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """What identifies the rules in the kernel, in order."""
+        return tuple(digest(rule) for rule in self.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A named map: ``key`` and ``value`` are nft type names, elements canonical texts.
+
+    An interval map takes ranges and prefixes as keys; the kernel keeps it as a tree, so one more
+    element costs a look at all of them: host entries belong into maps without intervals.
+    """
+
+    name: str
+    key: str
+    value: str
+    elements: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    interval: bool = False
+
+    @property
+    def declaration(self) -> str:
+        """All but the elements."""
+        flags = "; flags interval" if self.interval else ""
+        return f"type {self.key} : {self.value}{flags}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """The whole of nvid's table, or a part of it. Names are unique among each kind."""
+
+    chains: tuple[Chain, ...] = ()
+    maps: tuple[Map, ...] = ()
+    counters: tuple[str, ...] = ()
+
+    def __add__(self, other: Ruleset) -> Ruleset:
+        return Ruleset(
+            self.chains + other.chains, self.maps + other.maps, self.counters + other.counters
+        )
+
+
+def join(parts: Iterable[Ruleset]) -> Ruleset:
+    """The parts as one ruleset."""
+    whole = Ruleset()
+    for part in parts:
+        whole += part
+    return whole
+
+

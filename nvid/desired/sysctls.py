@@ -1,0 +1,116 @@
+"""The sysctls that the path of a flow needs, each with the reason.
+
+Keys are described in the kernel's Documentation/networking/ip-sysctl.rst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from nvid.configuration.types import Configuration
+from nvid.configuration.types import Nvi
+from nvid.desired.objects import Sysctl
+from nvid.desired.pools import Proxied, global_networks
+from nvid.desired.uplinks import UplinkState
+from nvid.machine import Machine
+
+IPV4_ALL_RP_FILTER = "net/ipv4/conf/all/rp_filter"
+IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
+
+DECIDING = (IPV4_ALL_RP_FILTER, IPV6_FORWARDING)
+"""Keys whose present value decides what others must be; part of the facts."""
+
+
+def sysctls(
+    configuration: Configuration,
+    nvis: Iterable[Nvi],
+    uplinks: Iterable[UplinkState],
+    proxied: Iterable[Proxied],
+    machine: Machine,
+) -> Iterator[Sysctl]:
+    """All of them, in the order in which they may be written; ``nvis`` are those whose pair is
+    nvid's own."""
+    nvis, uplinks = tuple(nvis), tuple(uplinks)
+    for nvi in nvis:
+        yield from _pair(nvi, machine)
+    yield from _uplinks(uplinks, machine)
+    yield from _proxies(proxied, machine)
+    yield from _forwarding(configuration, nvis, machine)
+
+
+def _pair(nvi: Nvi, machine: Machine) -> Iterator[Sysctl]:
+    for end in (nvi.name, nvi.peer):
+        yield Sysctl(f"net/ipv4/conf/{end}/forwarding", "1")
+        yield Sysctl(f"net/ipv4/conf/{end}/send_redirects", "0")
+        if machine.ipv6:
+            yield Sysctl(f"net/ipv6/conf/{end}/disable_ipv6", "0")
+            yield Sysctl(f"net/ipv6/conf/{end}/accept_ra", "0")
+            # 1 is IN6_ADDR_GEN_MODE_NONE: nobody speaks on the pair, so it needs no address.
+            yield Sysctl(f"net/ipv6/conf/{end}/addr_gen_mode", "1")
+            yield Sysctl(f"net/ipv6/conf/{end}/forwarding", "1")
+    peer = f"net/ipv4/conf/{nvi.peer}"
+    # A translated source may be an address of this machine (interface overload).
+    yield Sysctl(f"{peer}/accept_local", "1")
+    # The larger of all and the interface's own is in force; 1 would drop everything here. With
+    # 0, the kernel need not look up the source of every packet a second time.
+    strict = machine.sysctls.get(IPV4_ALL_RP_FILTER, "0") != "0"
+    yield Sysctl(f"{peer}/rp_filter", "2" if strict else "0")
+
+
+def _uplinks(uplinks: tuple[UplinkState, ...], machine: Machine) -> Iterator[Sysctl]:
+    """Replies come in by an uplink that the main table's default route does not name."""
+    for interface in dict.fromkeys(uplink.interface for uplink in uplinks if uplink.present):
+        path = f"net/ipv4/conf/{interface}/rp_filter"
+        accepts = {"0": {"0", "2"}, "1": {"2"}, "2": {"0", "1", "2"}}
+        present = machine.sysctls.get(IPV4_ALL_RP_FILTER, "0")
+        yield Sysctl(path, "2", frozenset(accepts.get(present, {"2"})))
+
+
+def _proxies(proxied: Iterable[Proxied], machine: Machine) -> Iterator[Sysctl]:
+    for each in proxied:
+        versions = {address.version for address in each.addresses}
+        # Without this, answers wait for a random time of up to 0.8 s (net/core/neighbour.c).
+        if 4 in versions:
+            yield Sysctl(f"net/ipv4/neigh/{each.interface}/proxy_delay", "0")
+        if 6 in versions and machine.ipv6:
+            yield Sysctl(f"net/ipv6/neigh/{each.interface}/proxy_delay", "0")
+            yield Sysctl(f"net/ipv6/conf/{each.interface}/proxy_ndp", "1")
+
+
+def _forwarding(
+    configuration: Configuration, nvis: tuple[Nvi, ...], machine: Machine
+) -> Iterator[Sysctl]:
+    """Forwarding comes last: nothing is forwarded before everything else stands.
+
+    IPv4 forwards where the interface that a packet came in by says so, so that interfaces which
+    are none of nvid's business stay as they are. IPv6 forwards all or nothing (before Linux 6.17).
+    """
+    if machine.ipv6 and _uses_ipv6(configuration):
+        if _switches_ipv6_forwarding(machine):
+            # A forwarding kernel forgets routes learned from router advertisements, this
+            # machine's own way out perhaps, unless accept_ra is 2.
+            for interface in machine.interfaces:
+                if not interface.ours:
+                    yield Sysctl(
+                        f"net/ipv6/conf/{interface.name}/accept_ra",
+                        "2",
+                        frozenset({"0", "2"}),
+                    )
+        yield Sysctl(IPV6_FORWARDING, "1")
+    for nvi in nvis:
+        for interface in machine.enabled(nvi.interfaces):
+            yield Sysctl(f"net/ipv4/conf/{interface.name}/forwarding", "1")
+
+
+def _switches_ipv6_forwarding(machine: Machine) -> bool:
+    before = machine.sysctl_originals.get(IPV6_FORWARDING, machine.sysctls.get(IPV6_FORWARDING))
+    return before == "0"
+
+
+def _uses_ipv6(configuration: Configuration) -> bool:
+    """Whether anything in the configuration speaks of IPv6."""
+    versions = {each.version for uplink in configuration.uplinks for each in uplink.gateways}
+    for nvi in configuration.nvis:
+        versions |= {each.version for each in global_networks(nvi)}
+        versions |= {each.version for snat in nvi.snats for each in snat.sources}
+    return 6 in versions

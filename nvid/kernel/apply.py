@@ -1,0 +1,81 @@
+"""Observe everything, and apply a difference in the order that opens no gap.
+
+Creating goes: guards (rules), pair, its sysctls, its addresses and neighbours, routes, then the
+table in one transaction, and only then forwarding. Whatever is missing in between, the guards or
+the table stop what is not translated yet. Deleting goes the other way round, guards last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nvid.desired import Desired
+from nvid.desired.objects import Pair, Sysctl
+from nvid.difference import Change
+from nvid.kernel import (
+    addresses,
+    facts,
+    links,
+    neighbours,
+    routes,
+    rules,
+    ruleset,
+    sysctls,
+)
+from nvid.kernel.netlink import session
+from nvid.kernel.nft import Nft
+from nvid.observed import Difference, Observed
+
+
+def observe(
+    found: facts.Facts, desired: Desired, protocol: int, nft: Nft, originals: dict[str, str]
+) -> Observed:
+    """nvid's objects of every kind. Raises ForeignObject for a table that is not nvid's."""
+    with session() as ipr:
+        return Observed(
+            pairs=links.observe(ipr),
+            addresses=addresses.observe(ipr, found.own),
+            neighbours=neighbours.observe(ipr, found.own, found.interfaces, protocol),
+            routes=routes.observe(ipr, protocol, found.interfaces),
+            rules=rules.observe(ipr, protocol),
+            sysctls=sysctls.observe(desired.sysctls, originals),
+            table=ruleset.observe(nft),
+        )
+
+
+def apply(
+    difference: Difference,
+    wanted: Iterable[Pair],
+    protocol: int,
+    nft: Nft,
+    originals: dict[str, str],
+) -> None:
+    """Make the changes. Raises KernelRefused or NotPermitted at the first one that fails: what
+    came before it stays, and stays closed."""
+    with session() as ipr:
+        rules.make(ipr, difference.rules, protocol)
+        links.make(ipr, difference.pairs)
+        pair_sysctls, other_sysctls = _divide(difference.sysctls, wanted)
+        sysctls.write(pair_sysctls)
+        indexes = facts.look(ipr, {}).indexes
+        addresses.make(ipr, difference.addresses, indexes)
+        links.raise_up(ipr, (each.after for each in difference.pairs if each.after is not None))
+        neighbours.make(ipr, difference.neighbours, indexes, protocol)
+        routes.make(ipr, difference.routes, indexes, protocol)
+        ruleset.apply(nft, difference.table)
+        sysctls.write(other_sysctls)
+        sysctls.restore(difference.sysctls, originals)
+        neighbours.remove(ipr, difference.neighbours, indexes, protocol)
+        routes.remove(ipr, difference.routes, indexes, protocol)
+        addresses.remove(ipr, difference.addresses, indexes)
+        links.remove(ipr, difference.pairs)
+        rules.remove(ipr, difference.rules, protocol)
+
+
+def _divide(
+    changes: tuple[Change[Sysctl], ...], wanted: Iterable[Pair]
+) -> tuple[list[Change[Sysctl]], list[Change[Sysctl]]]:
+    """The sysctls of pairs, which must be right before the pair is up, and all others."""
+    ends = {end.name for pair in wanted for end in (pair.main, pair.peer) if end is not None}
+    first = [change for change in changes if change.object.path.split("/")[-2] in ends]
+    return first, [change for change in changes if change not in first]

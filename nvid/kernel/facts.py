@@ -1,0 +1,120 @@
+"""The facts about the machine that the desired state depends on, read from the kernel."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from nvid import names
+from nvid.configuration.types import Configuration
+from nvid.desired.marks import Marks
+from nvid.desired.numbers import Numbers
+from nvid.desired.objects import Route
+from nvid.desired.routing import nvi_table, uplink_table
+from nvid.desired.sysctls import DECIDING
+from nvid.kernel import routes, rules, sysctls
+from nvid.kernel.netlink import dump
+from nvid.machine import Interface, InterfaceAddress, Machine
+
+IFF_UP = 0x1
+IFF_LOWER_UP = 0x10000
+IFA_F_TEMPORARY = 0x01
+IFA_F_DADFAILED = 0x08
+IFA_F_DEPRECATED = 0x20
+IFA_F_TENTATIVE = 0x40
+IFA_F_OPTIMISTIC = 0x04
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The machine, and its interface names by index (nvid's own pairs in ``own``)."""
+
+    machine: Machine
+    interfaces: Mapping[int, str]
+    own: Mapping[int, str]
+
+    @property
+    def indexes(self) -> dict[str, int]:
+        """Interface indexes by name."""
+        return {name: index for index, name in self.interfaces.items()}
+
+
+def look(ipr: IPRoute, sysctl_originals: Mapping[str, str]) -> Facts:
+    """Every interface with its addresses, and the sysctls that decide others."""
+    addresses: dict[int, list[InterfaceAddress]] = {}
+    for message in dump(ipr, "addr"):
+        addresses.setdefault(message["index"], []).append(_address(message))
+    found = [
+        _interface(message, tuple(addresses.get(message["index"], ())))
+        for message in dump(ipr, "link")
+    ]
+    present = {path: value for path in DECIDING if (value := sysctls.read(path)) is not None}
+    return Facts(
+        Machine(
+            tuple(found),
+            ipv6=Path("/proc/sys/net/ipv6").exists(),
+            sysctls=present,
+            sysctl_originals=dict(sysctl_originals),
+        ),
+        {each.index: each.name for each in found},
+        {each.index: each.name for each in found if each.ours},
+    )
+
+
+def _interface(message: Any, addresses: tuple[InterfaceAddress, ...]) -> Interface:
+    alias = message.get("ifalias") or ""
+    return Interface(
+        name=message.get("ifname"),
+        index=message["index"],
+        up=bool(message["flags"] & IFF_UP),
+        carrier=bool(message["flags"] & IFF_LOWER_UP),
+        ours=alias.split(" ")[0] == names.ALIAS,
+        addresses=addresses,
+    )
+
+
+def _address(message: Any) -> InterfaceAddress:
+    # Flags beyond eight bits are in an attribute (if_addr.h).
+    flags = message.get("flags") if message.get("flags") is not None else message["flags"]
+    # IFA_LOCAL is this end of a point-to-point link; IFA_ADDRESS is then the other end.
+    text = message.get("local") or message.get("address")
+    address = ip_interface(f"{text}/{message['prefixlen']}")
+    ipv6 = message["family"] == socket.AF_INET6
+    tentative = flags & IFA_F_TENTATIVE and not flags & IFA_F_OPTIMISTIC
+    # In IPv4 the first flag says "secondary", which is nothing against an address.
+    fading = flags & IFA_F_DEPRECATED or (ipv6 and flags & IFA_F_TEMPORARY)
+    return InterfaceAddress(
+        address,
+        usable=not (tentative or flags & IFA_F_DADFAILED),
+        lasting=not (fading or address.ip.is_link_local or address.ip.is_loopback),
+    )
+
+
+def numbers_in_kernel(ipr: IPRoute, configuration: Configuration, facts: Facts) -> Numbers:
+    """Lane and NVI numbers as nvid's own rules and routes still show them: what is left when the
+    state file is lost. An uplink is known by its interface and gateway."""
+    daemon = configuration.daemon
+    marks = Marks(daemon.fwmark_mask)
+    tables: dict[int, list[Route]] = {}
+    for route in routes.observe(ipr, daemon.protocol, facts.interfaces):
+        tables.setdefault(route.table, []).append(route)
+    uplinks: dict[str, int] = {}
+    nvis: dict[str, int] = {}
+    for rule in rules.observe(ipr, daemon.protocol):
+        if rule.fwmark is None or rule.table is None:
+            continue
+        lane, number = marks.lane_of(rule.fwmark), marks.nvi_of(rule.fwmark)
+        for route in tables.get(rule.table, ()):
+            if lane and rule.table == uplink_table(daemon, lane):
+                for uplink in configuration.uplinks:
+                    if uplink.interface == route.device and route.gateway in uplink.gateways:
+                        uplinks[uplink.name] = lane
+            elif number and rule.table == nvi_table(daemon, number) and route.device:
+                nvis[route.device] = number
+    return Numbers(uplinks, nvis)

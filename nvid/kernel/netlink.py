@@ -1,0 +1,58 @@
+"""One look at, or one change of, the kernel's routing side: a short-lived netlink socket.
+
+A socket of pyroute2 that lives long keeps an acknowledgement in memory for every ``get``; one for
+each pass costs 0.4 ms and leaks nothing. Dumps are filtered by the kernel where it can.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
+
+from nvid.errors import KernelRefused, NotPermitted
+
+AF_FAMILY = {4: 2, 6: 10}
+"""AF_INET and AF_INET6 of Linux."""
+
+_GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENXIO}
+
+
+@contextmanager
+def session() -> Iterator[IPRoute]:
+    """A netlink socket in the network namespace of the calling thread."""
+    with IPRoute(ext_ack=True, strict_check=True) as ipr:
+        yield ipr
+
+
+def dump(ipr: IPRoute, what: str, **filters: Any) -> list[Any]:
+    """All messages of one kind; asked again when somebody changed things meanwhile."""
+    while True:
+        try:
+            return list(getattr(ipr, what)("dump", **filters))
+        except NetlinkDumpInterrupted:
+            continue
+
+
+@contextmanager
+def refusing(what: object, *, gone_is_fine: bool = False) -> Iterator[None]:
+    """Turn the kernel's refusal into an error that says what was tried.
+
+    ``gone_is_fine`` is for deletions: somebody was quicker, or the interface took it along.
+    Raises NotPermitted for EPERM, KernelRefused for anything else.
+    """
+    try:
+        yield
+    except NetlinkError as error:
+        if gone_is_fine and error.code in _GONE:
+            return
+        if error.code in (errno.EPERM, errno.EACCES):
+            raise NotPermitted(
+                f"{what}: the kernel does not permit it; run nvid as root or with CAP_NET_ADMIN"
+            ) from error
+        words = error.args[1] if len(error.args) > 1 else error
+        raise KernelRefused(f"{what}: {words} (errno {error.code})") from error

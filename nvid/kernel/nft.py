@@ -1,0 +1,61 @@
+"""libnftables, behind the only module that imports its binding.
+
+Text goes in (each error then has a line and a column), JSON comes out. A context belongs to the
+network namespace of the thread that made it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+from nftables import Nftables
+
+from nvid.errors import KernelRefused, NotPermitted
+
+
+class Nft:
+    """One libnftables context."""
+
+    def __init__(self) -> None:
+        self._nft = Nftables()
+        self._nft.set_json_output(True)
+        self._nft.set_handle_output(False)
+        self._nft.set_numeric_proto_output(True)
+        self._nft.set_stateless_output(False)
+
+    def run(self, text: str) -> None:
+        """Carry out nft commands as one transaction: all of them or none.
+
+        Raises KernelRefused with nft's words for every failing command, or NotPermitted.
+        """
+        descriptor = os.memfd_create("nvid-transaction")
+        try:
+            with open(descriptor, "w", closefd=False) as file:
+                file.write(text)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            status, _, errors = self._nft.cmd_from_file(f"/proc/self/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+        if status != 0:
+            raise _refusal(errors)
+
+    def show(self, command: str) -> list[dict[str, Any]] | None:
+        """What a ``list`` command prints, or None where the object does not exist."""
+        status, output, errors = self._nft.cmd(command)
+        if status != 0:
+            if "No such file or directory" in errors:
+                return None
+            raise _refusal(errors)
+        if not output:
+            return []
+        found: list[dict[str, Any]] = msgspec.json.decode(output)["nftables"]
+        return found
+
+
+def _refusal(errors: str) -> KernelRefused | NotPermitted:
+    first = errors.strip().replace("/proc/self/fd/", "transaction line ")
+    if "Operation not permitted" in errors:
+        return NotPermitted(f"nftables: {first}; run nvid as root or with CAP_NET_ADMIN")
+    return KernelRefused(f"nftables: {first}")

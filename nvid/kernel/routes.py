@@ -1,0 +1,131 @@
+"""Routes with nvid's protocol number, in nvid's tables and in main."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from nvid.configuration.values import IPNetwork, TableRange
+from nvid.desired.objects import Route, RouteType
+from nvid.difference import Change
+from nvid.kernel.netlink import AF_FAMILY, dump, refusing
+
+RTN: dict[RouteType, int] = {
+    "unicast": 1,
+    "blackhole": 6,
+    "unreachable": 7,
+    "prohibit": 8,
+    "throw": 9,
+}
+_KIND = {number: kind for kind, number in RTN.items()}
+RTNH_F_ONLINK = 4
+_ANY = {socket.AF_INET: "0.0.0.0/0", socket.AF_INET6: "::/0"}
+
+
+def observe(ipr: IPRoute, protocol: int, interfaces: Mapping[int, str]) -> tuple[Route, ...]:
+    """Every route with nvid's protocol number. The kernel filters by it (Linux 4.20), so the
+    cost does not grow with other routes."""
+    return tuple(
+        _route(message, interfaces)
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for message in _dump_by(ipr, family, proto=protocol)
+        if message["proto"] == protocol
+    )
+
+
+def foreign(ipr: IPRoute, protocol: int, tables: TableRange, wanted: Iterable[Route]) -> set[str]:
+    """Routes of others where nvid wants its own, in words: in its tables, or for the same
+    destination and metric elsewhere."""
+    keys = {route.key for route in wanted}
+    shared = {route.table for route in wanted}
+    found = set()
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for table in sorted(shared):
+            for message in _dump_by(ipr, family, table=table):
+                route = _route(message, {})
+                if message["proto"] == protocol or route.table != table:
+                    continue
+                if route.key in keys or table in tables:
+                    found.add(f"{route} belongs to routing protocol {message['proto']}")
+    return found
+
+
+def _dump_by(ipr: IPRoute, family: int, **fields: int) -> list[Any]:
+    return dump(ipr, "route", family=family, **fields)
+
+
+def _route(message: Any, interfaces: Mapping[int, str]) -> Route:
+    destination: IPNetwork = ip_network(_ANY[message["family"]])
+    if message.get("dst") is not None:
+        destination = ip_network(f"{message.get('dst')}/{message['dst_len']}")
+    gateway, source, index = message.get("gateway"), message.get("prefsrc"), message.get("oif")
+    return Route(
+        table=message.get("table") or message["table"],
+        destination=destination,
+        kind=_KIND.get(message["type"], "throw"),
+        # An IPv6 unreachable route is shown with the loopback interface.
+        device=interfaces.get(index) if message["type"] == RTN["unicast"] else None,
+        gateway=ip_address(gateway) if gateway else None,
+        source=ip_address(source) if source else None,
+        metric=message.get("priority") or 0,
+        onlink=bool(message["flags"] & RTNH_F_ONLINK),
+    )
+
+
+def make(
+    ipr: IPRoute, changes: Iterable[Change[Route]], indexes: Mapping[str, int], protocol: int
+) -> None:
+    """Add or replace routes, never one of somebody else's: a route is replaced only when the one
+    that was there is nvid's."""
+    for change in changes:
+        if change.after is None:
+            continue
+        if change.before is not None and change.before.kind != change.after.kind:
+            _send(ipr, "del", change.before, indexes, protocol)
+        if change.before is not None and change.after.destination.version == 6:
+            # IPv6 replaces the first route of a destination and metric, whoever's it is.
+            _send(ipr, "del", change.before, indexes, protocol)
+        command = "add" if change.before is None else "replace"
+        _send(ipr, command, change.after, indexes, protocol)
+
+
+def remove(
+    ipr: IPRoute, changes: Iterable[Change[Route]], indexes: Mapping[str, int], protocol: int
+) -> None:
+    """Delete routes that are not wanted."""
+    for change in changes:
+        if change.after is None and change.before is not None:
+            _send(ipr, "del", change.before, indexes, protocol)
+
+
+def _send(
+    ipr: IPRoute, command: str, route: Route, indexes: Mapping[str, int], protocol: int
+) -> None:
+    family = AF_FAMILY[route.destination.version]
+    fields: dict[str, Any] = {
+        "family": family,
+        "dst": str(route.destination),
+        "table": route.table,
+        "proto": protocol,
+        "type": route.kind,
+    }
+    if route.device is not None:
+        index = indexes.get(route.device)
+        if index is None:
+            return
+        fields["oif"] = index
+    if route.gateway is not None:
+        fields["gateway"] = str(route.gateway)
+    if route.source is not None:
+        fields["prefsrc"] = str(route.source)
+    if route.metric:
+        fields["priority"] = route.metric
+    if route.onlink:
+        fields["flags"] = RTNH_F_ONLINK
+    with refusing(route, gone_is_fine=command == "del"):
+        ipr.route(command, **fields)
+

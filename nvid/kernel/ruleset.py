@@ -1,0 +1,143 @@
+"""nvid's table in the kernel: observed as a value, changed by one transaction."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from nvid import names
+from nvid.desired.ruleset.model import Hook, Map
+from nvid.errors import ForeignObject
+from nvid.kernel.nft import Nft
+from nvid.transaction import ObservedChain, ObservedTable, Transaction
+
+
+def observe(nft: Nft) -> ObservedTable | None:
+    """The table as it is, None where there is none.
+
+    Raises ForeignObject for a table of that name which nvid did not make.
+    """
+    shown = nft.show(f"list table inet {names.TABLE}")
+    if shown is None:
+        return None
+    table = _table(shown)
+    if names.OWNER_CHAIN not in table.chains and (table.chains or table.maps or table.strange):
+        raise ForeignObject(
+            f"an nftables table inet {names.TABLE} exists that is not nvid's (it has no chain "
+            f"{names.OWNER_CHAIN}): rename it or delete it"
+        )
+    return table
+
+
+def apply(nft: Nft, transaction: Transaction) -> None:
+    """Carry the transaction out; raises KernelRefused, and then nothing has changed."""
+    if transaction:
+        nft.run(transaction.text)
+
+
+def counters(nft: Nft) -> dict[str, tuple[int, int]]:
+    """Packets and bytes of every named counter."""
+    shown = nft.show(f"list counters table inet {names.TABLE}") or []
+    return _counters(shown)
+
+
+def _counters(shown: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
+    return {
+        each["name"]: (each["packets"], each["bytes"])
+        for item in shown
+        if (each := item.get("counter")) is not None and each["table"] == names.TABLE
+    }
+
+
+def _table(shown: list[dict[str, Any]]) -> ObservedTable:
+    hooks: dict[str, Hook | None] = {}
+    digests: dict[str, list[str]] = {}
+    maps: dict[str, Map] = {}
+    strange: list[str] = []
+    for item in shown:
+        kind, each = next(iter(item.items()))
+        if kind == "chain":
+            hooks[each["name"]] = _hook(each)
+        elif kind == "rule":
+            digests.setdefault(each["chain"], []).append(each.get("comment", ""))
+        elif kind == "map":
+            maps[each["name"]] = _map(each)
+        elif kind not in ("metainfo", "table", "counter"):
+            strange.append(f"{kind} inet {names.TABLE} {each['name']}")
+    return ObservedTable(
+        {
+            name: ObservedChain(name, hook, tuple(digests.get(name, ())))
+            for name, hook in hooks.items()
+        },
+        maps,
+        _counters(shown),
+        tuple(strange),
+    )
+
+
+def _hook(chain: dict[str, Any]) -> Hook | None:
+    if "hook" not in chain:
+        return None
+    policy = chain.get("policy", "accept")
+    # A policy other than accept is somebody's change: no hook of nvid's equals this one.
+    kind = chain["type"] if policy == "accept" else f"{chain['type']} policy {policy}"
+    return Hook(kind, chain["hook"], chain["prio"])
+
+
+def _map(each: dict[str, Any]) -> Map:
+    flags = each.get("flags", [])
+    return Map(
+        each["name"],
+        _type(each["type"]),
+        _value_type(each),
+        {_text(key): _text(_plain(value)) for key, value in each.get("elem", [])},
+        interval="interval" in flags,
+    )
+
+
+def _value_type(each: dict[str, Any]) -> str:
+    value = _type(each["map"])
+    elements = each.get("elem", [])
+    # nft 1.0.6 does not show that the values of a map are prefixes.
+    if elements and isinstance(elements[0][1], dict) and "prefix" in elements[0][1]:
+        return f"interval {value}"
+    return value
+
+
+def _type(shown: str | list[str]) -> str:
+    """nft 1.0.6 prints a concatenation as text, 1.1 as a list."""
+    return shown if isinstance(shown, str) else " . ".join(shown)
+
+
+def _plain(value: Any) -> Any:
+    """A value without the wrapper that holds an element's own statements."""
+    if isinstance(value, dict) and "elem" in value:
+        return value["elem"]["val"]
+    return value
+
+
+def _text(value: Any) -> str:
+    """A key or value in the spelling that ``desired.ruleset`` uses."""
+    value = _plain(value)
+    if isinstance(value, str):
+        return _address(value)
+    if isinstance(value, int):
+        return str(value)
+    kind, inner = next(iter(value.items()))
+    if kind == "concat":
+        return " . ".join(_text(part) for part in inner)
+    if kind == "prefix":
+        return f"{_address(inner['addr'])}/{inner['len']}"
+    if kind == "range":
+        return f"{_text(inner[0])}-{_text(inner[1])}"
+    if kind in ("jump", "goto"):
+        return f"{kind} {inner['target']}"
+    return str(value)
+
+
+def _address(text: str) -> str:
+    """Addresses as Python spells them; anything else as it is."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return text

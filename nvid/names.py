@@ -1,0 +1,100 @@
+"""Every name, number and bit pattern that nvid owns in the kernel, in one place.
+
+What can be configured (fwmark mask, rule priorities, tables, protocol) comes from the
+configuration; here stand the parts that are fixed, and the offsets inside configured windows.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+TABLE: Final = "nvid"
+"""The one nftables table, of family inet."""
+
+OWNER_CHAIN: Final = "owned_by_nvid"
+"""An empty chain that tells nvid's table from somebody else's of the same name: table comments
+are lost in the JSON of nft 1.0.6."""
+
+ALIAS: Final = "nvid"
+"""First word of the alias (IFLA_IFALIAS) of every link that nvid made: ``nvid main nvi0``."""
+
+MAIN_GROUP: Final = 0x6E764D00
+PEER_GROUP: Final = 0x6E765000
+"""Interface groups (IFLA_GROUP) of the two ends of every pair ("nvM", "nvP"). nftables matches
+them by one integer comparison, however many pairs there are, and they outlive re-creation."""
+
+PAIR_MTU: Final = 65535
+"""Largest MTU of a veth: packets are fragmented, or refused, at the real interface only."""
+
+MAIN_ROUTING_TABLE: Final = 254
+"""RT_TABLE_MAIN of rtnetlink.h."""
+
+UPLINK_LANES: Final = 15
+"""Lanes 1 to 15 are uplinks; lane 0 is the main table; tenants follow."""
+
+
+class RuleOffset:
+    """Offsets from ``rule_priority``: the story of a packet through nvid's window of ip rules.
+
+    Gaps are left for the administrator. A packet with a fwmark meets at most four rules before it
+    finds its table, except that lanes are tried one after the other.
+    """
+
+    LANE_CONNECTED: Final = 0  # lane chosen: what main knows better than by a default route
+    LANE_MAIN: Final = 1  # lane 0: the main table, whatever it says
+    LANES: Final = 10  # + lane number: the uplink's own table
+    LANE_LOST: Final = 40  # a lane without a table: unreachable, never another way out
+    ENTER: Final = 50  # + 0: marked for an NVI: into its pair (first lookup)
+    PASS: Final = 60  # seen and let go: main
+    PEER_UNMARKED: Final = 70  # came out of a pair with no lane: the table is gone; stop it
+    POOLS: Final = 80  # routes of the pools, for errors and for answering ARP
+    GUARD: Final = 90  # from a NAT-enabled interface, unseen by the table: stop it
+    LAST: Final = 99
+
+
+class TableOffset:
+    """Offsets from the first number of ``tables``."""
+
+    POOLS: Final = 0
+    UPLINKS: Final = 0  # + lane number, 1 to 15
+    NVIS: Final = 15  # + NVI number, from 1
+
+
+def main_mac(number: int) -> str:
+    """MAC address of the main end of NVI ``number`` (locally administered, IEEE 802 bit 1)."""
+    return _mac(number, 0)
+
+
+def peer_mac(number: int) -> str:
+    """MAC address of the peer end of NVI ``number``; the pair's only neighbour entries hold it."""
+    return _mac(number, 1)
+
+
+def _mac(number: int, end: int) -> str:
+    return f"02:6e:76:{number >> 8:02x}:{number & 0xFF:02x}:{end:02x}"
+
+
+_PAIR_BASE_IPV4: Final = int(IPv4Address("169.254.128.0"))
+PAIR_NUMBERS: Final = 16000
+"""NVI numbers run from 1 to this: two link-local IPv4 addresses (RFC 3927) for each."""
+
+
+def peer_address(number: int) -> IPv4Address:
+    """The peer's own IPv4 address. Without one, loose rp_filter drops every packet there
+    (net/ipv4/fib_frontend.c, __fib_validate_source: ``no_addr``)."""
+    return IPv4Address(_PAIR_BASE_IPV4 + 2 * number)
+
+
+def pair_gateway_ipv4(number: int) -> IPv4Address:
+    """Next hop of routes into the pair. Nobody owns it: a permanent neighbour entry answers."""
+    return IPv4Address(_PAIR_BASE_IPV4 + 2 * number + 1)
+
+
+PAIR_GATEWAY_IPV6: Final = IPv6Address("fe80::1")
+"""Next hop of IPv6 routes into a pair; per link, so one address serves all."""
+
+
+def peer_name(nvi: str) -> str:
+    """Name of the peer end of an NVI's pair."""
+    return nvi + "p"
