@@ -8,7 +8,7 @@ The way of a configuration, step by step, is the layout of this package:
 4. ``kernel`` (``observe``)  the kernel state that is there;
 5. ``difference``            what has to change (pure, printable);
 6. ``kernel`` (``apply``)    the change is made, in an order that opens no gap;
-7. ``watch``                 events say which kind of object to look at again.
+7. ``kernel.events``         events say which kind of object to look at again.
 
 ``reconcile`` runs 3 to 6 once, ``daemon`` runs it for ever, ``client`` talks to the daemon.
 """

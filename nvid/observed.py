@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nvid.desired import Desired
 from nvid.desired.objects import Address, Neighbour, Pair, Route, Rule, Sysctl
@@ -34,7 +34,7 @@ class Difference:
     routes: tuple[Change[Route], ...] = ()
     rules: tuple[Change[Rule], ...] = ()
     sysctls: tuple[Change[Sysctl], ...] = ()
-    table: Transaction = Transaction()
+    table: Transaction = field(default_factory=Transaction)
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """(kind, change) for every change, in the order in which they are made."""

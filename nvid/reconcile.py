@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from nvid import state
-from nvid.configuration.types import Configuration
+from nvid.configuration.types import Configuration, Daemon
 from nvid.desired import Desired, desired_state, nothing
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers, allocate
@@ -22,6 +22,7 @@ from nvid.kernel.nft import Nft
 from nvid.machine import Machine
 from nvid.observed import Difference, Observed, differ
 from nvid.state import State
+from nvid.transaction import ObservedTable, as_observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +70,26 @@ class Reconciler:
         self._last_inputs: tuple[Configuration, Machine, Numbers] | None = None
         self._last_desired: Desired | None = None
         self._counters: dict[str, tuple[int, int]] = {}
+        self._table: ObservedTable | None = None
+        self._knows_table = False
 
-    def prepare(self, configuration: Configuration, *, down: bool = False) -> Prepared:
+    @property
+    def numbers(self) -> Numbers:
+        """The numbers in use."""
+        return self._state.numbers
+
+    def prepare(
+        self, configuration: Configuration, *, down: bool = False, look_at_table: bool = True
+    ) -> Prepared:
         """Look, and say what would change; nothing is changed.
 
-        Raises NotPermitted where the kernel shows nothing to this process, ForeignObject for a
-        table that is not nvid's.
+        ``look_at_table`` is false when nobody has touched the table since the last round: listing
+        a large one takes a second. Raises NotPermitted where the kernel shows nothing to this
+        process, ForeignObject for a table that is not nvid's, NvidError when the numbers of the
+        configuration's [daemon] are not those of what is in the kernel.
         """
         daemon = configuration.daemon
+        self._state.check_window(daemon)
         with session() as ipr:
             found = facts.look(ipr, self._state.sysctls)
             previous = self._state.numbers
@@ -84,8 +97,13 @@ class Reconciler:
                 previous = facts.numbers_in_kernel(ipr, configuration, found)
             numbers = allocate(configuration, previous)
         desired = nothing() if down else self._desire(configuration, found.machine, numbers)
+        if look_at_table or not self._knows_table:
+            self._table = ruleset.observe(self._nft)
+            self._knows_table = True
+            if self._table is not None:
+                self._counters = dict(self._table.counters)
         observed = apply.observe(
-            found, desired, daemon.protocol, self._nft, self._state.sysctls
+            found, desired, daemon.protocol, self._table, self._state.sysctls
         )
         difference = differ(desired, observed, self._counters)
         return Prepared(desired, found.machine, observed, difference, numbers)
@@ -108,17 +126,17 @@ class Reconciler:
             self._last_inputs = inputs
         return self._last_desired
 
-    def converge(self, configuration: Configuration) -> Round:
-        """One whole round. Errors of the kernel are in the answer, not raised."""
+    def converge(self, configuration: Configuration, *, look_at_table: bool = True) -> Round:
+        """One whole round. What the kernel refuses is in the answer, not raised."""
         started = time.monotonic()
-        prepared = self.prepare(configuration)
+        prepared = self.prepare(configuration, look_at_table=look_at_table)
         changes = tuple(prepared.difference.lines())
         repairs = tuple(self._repairs(prepared))
         ended, error, announcing = 0, None, None
         try:
             if prepared.difference:
-                self._remember(prepared)
-                self._apply(prepared, configuration)
+                self._remember(prepared, configuration.daemon)
+                self._apply(prepared, configuration.daemon)
                 ended = self._end_flows(configuration, prepared)
                 announcing = _announce(prepared.difference)
             self._last = prepared.desired
@@ -136,12 +154,12 @@ class Reconciler:
             announce_error=announcing,
         )
 
-    def remove_everything(self, configuration: Configuration) -> tuple[tuple[str, str], ...]:
+    def remove_everything(self, daemon: Daemon) -> tuple[tuple[str, str], ...]:
         """``nvid down``: delete what nvid owns, end the flows that it translated, write the
         sysctls of before. Raises NotPermitted, KernelRefused, ForeignObject."""
-        prepared = self.prepare(configuration, down=True)
-        self._apply(prepared, configuration)
-        marks = Marks(configuration.daemon.fwmark_mask)
+        prepared = self.prepare(Configuration(daemon=daemon), down=True)
+        self._apply(prepared, daemon)
+        marks = Marks(daemon.fwmark_mask)
         conntrack.end(conntrack.MarkFilter(marks.bound, marks.state_mask), lambda _: True)
         self._state = State()
         self._last = None
@@ -155,14 +173,18 @@ class Reconciler:
             self._counters = found
         return found
 
-    def _apply(self, prepared: Prepared, configuration: Configuration) -> None:
+    def _apply(self, prepared: Prepared, daemon: Daemon) -> None:
+        self._knows_table = self._knows_table and not prepared.difference.table
         apply.apply(
             prepared.difference,
             prepared.desired.pairs,
-            configuration.daemon.protocol,
+            daemon.protocol,
             self._nft,
             self._state.sysctls,
         )
+        if prepared.difference.table and prepared.desired.ruleset is not None:
+            self._table = as_observed(prepared.desired.ruleset)
+            self._knows_table = True
         gone = {
             each.before.path
             for each in prepared.difference.sysctls
@@ -170,9 +192,9 @@ class Reconciler:
         }
         if gone:
             kept = {path: v for path, v in self._state.sysctls.items() if path not in gone}
-            self._save(prepared.numbers, kept)
+            self._save(prepared.numbers, kept, daemon)
 
-    def _remember(self, prepared: Prepared) -> None:
+    def _remember(self, prepared: Prepared, daemon: Daemon) -> None:
         """Keep numbers, and the sysctls as they are, before anything is written: a death in the
         middle must not lose them."""
         ends = {
@@ -186,10 +208,12 @@ class Reconciler:
             for path, value in sysctls.before(prepared.difference.sysctls).items()
             if path not in self._state.sysctls and path.split("/")[-2] not in ends
         }
-        self._save(prepared.numbers, {**self._state.sysctls, **found})
+        self._save(prepared.numbers, {**self._state.sysctls, **found}, daemon)
 
-    def _save(self, numbers: Numbers, sysctl_originals: dict[str, str]) -> None:
-        wanted = State(dict(numbers.uplinks), dict(numbers.nvis), sysctl_originals)
+    def _save(
+        self, numbers: Numbers, sysctl_originals: dict[str, str], daemon: Daemon
+    ) -> None:
+        wanted = state.of(daemon, numbers, sysctl_originals)
         if wanted != self._state or not self._knows_numbers:
             state.save(self._state_dir, wanted)
             self._state = wanted

@@ -11,10 +11,21 @@ from pathlib import Path
 
 import msgspec
 
+from nvid.configuration.types import Daemon
 from nvid.desired.numbers import Numbers
 from nvid.errors import NvidError
 
 _NAME = "state.json"
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The numbers that nvid's objects in the kernel were made with."""
+
+    fwmark_mask: int
+    rule_priority: int
+    first_table: int
+    last_table: int
+    protocol: int
 
 
 class State(msgspec.Struct, frozen=True):
@@ -23,10 +34,40 @@ class State(msgspec.Struct, frozen=True):
     uplinks: dict[str, int] = {}
     nvis: dict[str, int] = {}
     sysctls: dict[str, str] = {}
+    window: Window | None = None
+
+    def check_window(self, daemon: Daemon) -> None:
+        """Raises WindowChanged when the objects in the kernel were made with other numbers: they
+        would not be found again, and their marks would mean something else."""
+        if self.window is not None and self.window != window_of(daemon):
+            raise WindowChanged(
+                "[daemon] fwmark_mask, rule_priority, tables or protocol differ from what nvid's "
+                "objects in the kernel were made with; run 'nvid down' first, then start again"
+            )
 
     @property
     def numbers(self) -> Numbers:
         return Numbers(self.uplinks, self.nvis)
+
+
+def window_of(daemon: Daemon) -> Window:
+    """The numbers of a configuration."""
+    return Window(
+        daemon.fwmark_mask,
+        daemon.rule_priority,
+        daemon.tables.first,
+        daemon.tables.last,
+        daemon.protocol,
+    )
+
+
+def of(daemon: Daemon, numbers: Numbers, sysctls: dict[str, str]) -> State:
+    """A state to be kept."""
+    return State(dict(numbers.uplinks), dict(numbers.nvis), sysctls, window_of(daemon))
+
+
+class WindowChanged(NvidError):
+    """The configured numbers are not those of what is in the kernel."""
 
 
 class StateNotKept(NvidError):

@@ -37,6 +37,15 @@ class ObservedTable:
     strange: tuple[str, ...] = ()
 
 
+def as_observed(ruleset: Ruleset) -> ObservedTable:
+    """What the kernel shows right after this ruleset was carried out."""
+    return ObservedTable(
+        {each.name: ObservedChain(each.name, each.hook, each.digests) for each in ruleset.chains},
+        {each.name: each for each in ruleset.maps},
+        dict.fromkeys(ruleset.counters, (0, 0)),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """Lines of nft text, and what they change in words; both empty when nothing differs."""

@@ -25,12 +25,17 @@ from nvid.kernel import (
 from nvid.kernel.netlink import session
 from nvid.kernel.nft import Nft
 from nvid.observed import Difference, Observed
+from nvid.transaction import ObservedTable
 
 
 def observe(
-    found: facts.Facts, desired: Desired, protocol: int, nft: Nft, originals: dict[str, str]
+    found: facts.Facts,
+    desired: Desired,
+    protocol: int,
+    table: ObservedTable | None,
+    originals: dict[str, str],
 ) -> Observed:
-    """nvid's objects of every kind. Raises ForeignObject for a table that is not nvid's."""
+    """nvid's objects of every kind; the table has been looked at already."""
     with session() as ipr:
         return Observed(
             pairs=links.observe(ipr),
@@ -39,7 +44,7 @@ def observe(
             routes=routes.observe(ipr, protocol, found.interfaces),
             rules=rules.observe(ipr, protocol),
             sysctls=sysctls.observe(desired.sysctls, originals),
-            table=ruleset.observe(nft),
+            table=table,
         )
 
 

@@ -76,7 +76,7 @@ def accounting(plan: Plan, label_bits: dict[str, int]) -> tuple[tuple[str, ...],
 
 def _nvi_rules(plan: Plan) -> Iterator[str]:
     for nvi in plan.nvis:
-        which = f"ct label {nvi_label(plan, nvi)} " if len(plan.nvis) > 1 else ""
+        which = f"ct label {nvi_label(plan.number(nvi))} " if len(plan.nvis) > 1 else ""
         for way in DIRECTIONS:
             counter = nvi_counter(plan.number(nvi), way)
             yield f'{which}ct direction {way} counter name "{counter}"'

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nvid.configuration.translations import Route
+from nvid.configuration.routes import Route
 from nvid.configuration.types import Nvi
 from nvid.desired.objects import Family
 from nvid.desired.ruleset.classify import drop

@@ -230,15 +230,15 @@ def interface_map(name: str, verdicts: dict[Nvi, str]) -> Map:
     return Map(name, "ifname", "verdict", elements, interval=has_globs)
 
 
-def nvi_label(plan: Plan, nvi: Nvi) -> int:
-    """The conntrack label bit of an NVI's flows. Bits 96 to 127 serve 32 NVIs; beyond that NVIs
+def nvi_label(number: int) -> int:
+    """The conntrack label bit of the flows of NVI ``number``. Bits 96 to 127 serve 32 NVIs; beyond that NVIs
     share bits, and so the counters of both directions."""
-    return FIRST_NVI_LABEL + plan.number(nvi) % 32
+    return FIRST_NVI_LABEL + number % 32
 
 
 def nvi_label_rule(plan: Plan, nvi: Nvi) -> tuple[str, ...]:
     """Note the NVI in a new flow, where there are several to tell apart."""
-    return (f"ct label set {nvi_label(plan, nvi)}",) if len(plan.nvis) > 1 else ()
+    return (f"ct label set {nvi_label(plan.number(nvi))}",) if len(plan.nvis) > 1 else ()
 
 
 def _every_packet(plan: Plan) -> bool:

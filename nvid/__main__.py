@@ -1,0 +1,7 @@
+"""``python -m nvid``."""
+
+import sys
+
+from nvid.client.main import main
+
+sys.exit(main())

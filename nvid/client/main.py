@@ -1,0 +1,224 @@
+"""The one executable: arguments in, text or JSON and an exit status out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nvid.client import show
+from nvid.client.call import DEFAULT_SOCKET, CallRefused, DaemonNotRunning, call
+
+if TYPE_CHECKING:
+    from nvid.offline import Answer
+
+DEFAULT_CONFIG = "/etc/nvid/nvid.toml"
+BAD, NOT_RUNNING, NOT_PERMITTED = 1, 3, 4
+
+_EXAMPLES = """\
+examples:
+  nvid check --config ./nvid.toml   is this file right?
+  nvid plan                         what would change in the kernel?
+  systemctl start nvid              start it; 'nvid run' is the same in the foreground
+  nvid status                       is everything well?
+  nvid reload                       read the changed configuration
+  nvid down                         take everything of nvid's away again
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status (see 'nvid --help')."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except DaemonNotRunning as error:
+        return _complain(arguments, str(error), NOT_RUNNING)
+    except CallRefused as refusal:
+        return _refused(arguments, refusal)
+    except BrokenPipeError:
+        # Whoever read the output has read enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nvid",
+        description="NAT Virtual Interfaces: flows are translated between two routing lookups.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    file, socket, data = _file_option(), _socket_option(), _json_option()
+    _add(commands, "run", _run, "the daemon, in the foreground", [file])
+    _add(commands, "check", _check, "validate the configuration", [file, data])
+    _add(commands, "plan", _plan, "what would change in the kernel", [file, data])
+    _add(commands, "reload", _reload, "make the daemon read its configuration", [socket, data])
+    _add(commands, "status", _status, "health of everything at one glance", [socket, data])
+    _add(commands, "down", _down, "remove all that nvid owns", [file, socket, data])
+    return parser
+
+
+_STATUSES = {
+    "run": "0 stopped; 1 bad configuration; 4 not permitted",
+    "check": "0 valid; 1 not",
+    "plan": "0 nothing to do; 2 changes; 1 bad configuration; 4 not permitted",
+    "reload": "0 done; 1 bad configuration, the running one stays; 3 daemon not running",
+    "status": "0 healthy; 1 degraded; 3 daemon not running",
+    "down": "0 done; 1 something could not be removed; 4 not permitted",
+}
+
+
+def _add(
+    commands: Any,
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    summary: str,
+    options: list[argparse.ArgumentParser],
+) -> None:
+    sub = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"exit status: {_STATUSES[name]}",
+        parents=options,
+    )
+    sub.set_defaults(command=function, json=False)
+
+
+def _file_option() -> argparse.ArgumentParser:
+    option = argparse.ArgumentParser(add_help=False)
+    option.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=Path(DEFAULT_CONFIG),
+        help="configuration file (default %(default)s)",
+    )
+    return option
+
+
+def _socket_option() -> argparse.ArgumentParser:
+    option = argparse.ArgumentParser(add_help=False)
+    option.add_argument(
+        "--socket",
+        metavar="PATH",
+        default=DEFAULT_SOCKET,
+        help="the daemon's control socket (default %(default)s)",
+    )
+    return option
+
+
+def _json_option() -> argparse.ArgumentParser:
+    option = argparse.ArgumentParser(add_help=False)
+    option.add_argument("--json", action="store_true", help="print data as JSON")
+    return option
+
+
+def _version() -> str:
+    from nvid import __version__
+
+    return f"nvid {__version__}"
+
+
+# Commands that work by themselves
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from nvid.daemon import run
+
+    return run(arguments.config)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from nvid.offline import check
+
+    return _offline(arguments, lambda: check(arguments.config))
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from nvid.offline import plan
+
+    return _offline(arguments, lambda: plan(arguments.config))
+
+
+def _offline(arguments: argparse.Namespace, command: Callable[[], Answer]) -> int:
+    from nvid.errors import NvidError
+
+    try:
+        answer = command()
+    except NvidError as error:
+        return _complain(arguments, str(error), error.exit_status)
+    _print(arguments, answer.data, answer.text, wrong=answer.exit_status == BAD)
+    return answer.exit_status
+
+
+# Commands that ask the daemon
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    status = call(arguments.socket, "Status")["status"]
+    _print(arguments, status, show.status(status, time.time()))
+    return 0 if status["state"] == "healthy" else BAD
+
+
+def _reload(arguments: argparse.Namespace) -> int:
+    changes = call(arguments.socket, "Reload")["changes"]
+    _print(arguments, {"changes": changes}, f"reloaded: {changes} changes")
+    return 0
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    """The daemon does it when there is one: it would mend what somebody else removes."""
+    try:
+        removed = call(arguments.socket, "Down")["removed"]
+    except DaemonNotRunning:
+        from nvid.offline import down
+
+        return _offline(arguments, lambda: down(arguments.config))
+    _print(arguments, {"removed": removed}, "\n".join(removed))
+    return 0
+
+
+# Output
+
+
+def _print(
+    arguments: argparse.Namespace, data: dict[str, Any], text: str, *, wrong: bool = False
+) -> None:
+    if arguments.json:
+        print(json.dumps(data, indent=2))
+    elif text:
+        print(text, file=sys.stderr if wrong else sys.stdout)
+
+
+def _complain(arguments: argparse.Namespace, message: str, status: int) -> int:
+    if arguments.json:
+        print(json.dumps({"error": message}))
+    print(f"nvid: {message}", file=sys.stderr)
+    return status
+
+
+def _refused(arguments: argparse.Namespace, refusal: CallRefused) -> int:
+    """An error from the daemon; the problems of a configuration look as 'nvid check' prints
+    them."""
+    problems = refusal.parameters.get("problems")
+    if refusal.name != "BadConfiguration" or problems is None:
+        status = NOT_PERMITTED if refusal.name == "NotPermitted" else BAD
+        return _complain(arguments, str(refusal), status)
+    lines = [
+        f"{each['file']}:{each['line']}: {each['key']}: {each['message']}; {each['remedy']}"
+        for each in problems
+    ]
+    data = {"valid": False, "problems": problems}
+    _print(arguments, data, "\n".join(lines), wrong=True)
+    return BAD

@@ -1,0 +1,76 @@
+"""Answers as text for people."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+_GREEN, _YELLOW, _RED, _RESET = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
+_COLOURS = {
+    "healthy": _GREEN,
+    "up": _GREEN,
+    "starting": _YELLOW,
+    "degraded": _YELLOW,
+    "down": _RED,
+}
+
+
+def coloured(word: str) -> str:
+    """A state in its colour, on a terminal and without NO_COLOR (no-color.org)."""
+    if not sys.stdout.isatty() or "NO_COLOR" in os.environ or word not in _COLOURS:
+        return word
+    return f"{_COLOURS[word]}{word}{_RESET}"
+
+
+def status(data: dict[str, Any], now: float) -> str:
+    """``nvid status``: the state first, then what each NVI and uplink does, then the repairs."""
+    config, reconcile = data["config"], data["reconcile"]
+    lines = [
+        f"{coloured(data['state'])}: nvid {data['version']}, pid {data['pid']}",
+        f"configuration {config['path']}, loaded {_ago(config['loaded_at'], now)}, "
+        f"generation {config['generation']}",
+    ]
+    for nvi in data["nvis"]:
+        lines += _nvi(nvi)
+    lines += [_uplink(uplink) for uplink in data["uplinks"]]
+    lines += [f"problem: {problem}" for problem in reconcile["problems"]]
+    lines.append(_repairs(reconcile, now))
+    lines += [_repair(each, now) for each in reconcile["last_repairs"][-3:]]
+    return "\n".join(lines)
+
+
+def _nvi(nvi: dict[str, Any]) -> list[str]:
+    flows = "uncounted" if nvi["flows"] is None else nvi["flows"]
+    interfaces = ", ".join(nvi["interfaces"]) or "no interface yet"
+    return [
+        f"NVI {nvi['name']} {coloured(nvi['state'])}: {nvi['backend']}, {nvi['path']}, "
+        f"{nvi['translations']} translations, {flows} flows, on {interfaces}",
+        *(f"  problem: {problem}" for problem in nvi["problems"]),
+    ]
+
+
+def _uplink(uplink: dict[str, Any]) -> str:
+    where = f"{uplink['interface']} via {', '.join(uplink['gateway'])}"
+    return f"uplink {uplink['name']} {coloured(uplink['state'])}: {uplink['reason'] or where}"
+
+
+def _repairs(reconcile: dict[str, Any], now: float) -> str:
+    total = reconcile["repairs_total"]
+    if not total:
+        return "repairs: none"
+    return f"repairs: {total}, the last {_ago(reconcile['last_repair_at'], now)}"
+
+
+def _repair(each: dict[str, Any], now: float) -> str:
+    culprit = f", disturbed by {each['culprit']}" if each["culprit"] else ""
+    return f"  {_ago(each['at'], now)}: {each['action']} {each['object']}{culprit}"
+
+
+def _ago(then: float, now: float) -> str:
+    seconds = max(0, int(now - then))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+

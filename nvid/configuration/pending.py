@@ -1,0 +1,161 @@
+"""What the language has and the program does not do yet.
+
+Such keys are read and checked like all others, and then refused. A feature that gets built loses
+its lines here, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any
+
+from msgspec import Struct
+
+from nvid.configuration.findings import Finding
+from nvid.configuration.types import (
+    Configuration,
+    Conntrack,
+    Dnat,
+    Entry,
+    Nvi,
+    Route,
+    Snat,
+    Static,
+    Tenant,
+    Uplink,
+    UplinkAddress,
+)
+
+
+class Pending(Struct, frozen=True):
+    """A feature that is not built: in values of `kind` for which `used` holds, under `key`.
+
+    An empty `key` means the whole table.
+    """
+
+    kind: type[Struct]
+    key: str
+    feature: str
+    used: Callable[[Any], object]
+    instead: str = "remove the key"
+
+
+def _prefix_target(dnat: Dnat) -> bool:
+    networks = [target.network for target in dnat.targets]
+    return any(one.prefixlen != one.max_prefixlen for one in networks)
+
+
+def _port_range_target(dnat: Dnat) -> bool:
+    return any(target.ports is not None and target.ports.count > 1 for target in dnat.targets)
+
+
+def _route_protocol(route: Route) -> bool:
+    # A port implies tcp and udp; that pair beside a port was probably not written.
+    return bool(route.protocols) and (route.ports is None or route.protocols != ("tcp", "udp"))
+
+
+def _always(_value: object) -> bool:
+    return True
+
+
+PENDING: tuple[Pending, ...] = (
+    Pending(Conntrack, "", "setting conntrack limits and timeouts", _always, "remove the table"),
+    Pending(
+        Uplink,
+        "gateway",
+        "following the default route that DHCP or RA set",
+        attrgetter("gateway_auto"),
+        "write the gateway's address",
+    ),
+    Pending(Uplink, "check", "checking uplinks with echo requests", attrgetter("check")),
+    Pending(Tenant, "", "tenants", _always, "remove the table"),
+    Pending(
+        Nvi,
+        "backend",
+        "the loopback backend",
+        lambda nvi: nvi.backend == "loopback",
+        'write "veth", or remove the key',
+    ),
+    Pending(Nvi, "helpers", "application-level gateways", attrgetter("helpers")),
+    Pending(Static, "protocol", "static port translation", attrgetter("protocol")),
+    Pending(Static, "local_port", "static port translation", attrgetter("local_port")),
+    Pending(Static, "global_port", "static port translation", attrgetter("global_port")),
+    Pending(Static, "tenant", "translations for tenants", attrgetter("tenant")),
+    Pending(Dnat, "source", "dnat by source", attrgetter("sources")),
+    Pending(Dnat, "ingress", "dnat by ingress interface", attrgetter("ingress")),
+    Pending(
+        Dnat,
+        "destination",
+        "dnat of an uplink's address",
+        lambda dnat: isinstance(dnat.destination, UplinkAddress),
+        "write the address",
+    ),
+    Pending(
+        Dnat,
+        "to",
+        "sharing flows among several targets",
+        lambda dnat: len(dnat.targets) > 1,
+        "write one target",
+    ),
+    Pending(Dnat, "to", "dnat to a prefix", _prefix_target, "write an address"),
+    Pending(
+        Dnat,
+        "to",
+        "mapping ports to a range of ports",
+        _port_range_target,
+        "write an address, or an address with one port",
+    ),
+    Pending(
+        Dnat,
+        "to",
+        "weights of targets",
+        lambda dnat: any(target.weight != 1 for target in dnat.targets),
+        "remove the weight",
+    ),
+    Pending(Dnat, "tenant", "translations for tenants", attrgetter("tenant")),
+    Pending(Snat, "tenant", "translations for tenants", attrgetter("tenant")),
+    Pending(Snat, "ports", "choosing source ports", attrgetter("source_ports")),
+    Pending(
+        Snat,
+        "mapping",
+        "endpoint-independent mapping",
+        lambda snat: snat.mapping == "endpoint-independent",
+    ),
+    Pending(Snat, "port_block", "port blocks", attrgetter("port_block")),
+    Pending(Snat, "limit", "a limit for each source address", attrgetter("limit")),
+    Pending(Snat, "log", "a record for each translation", attrgetter("log")),
+    Pending(Route, "ingress", "routes by ingress interface", attrgetter("ingress")),
+    Pending(Route, "protocol", "routes by protocol", _route_protocol),
+    Pending(Route, "port", "routes by port", attrgetter("ports")),
+    Pending(Route, "dscp", "routes by DSCP", lambda route: route.dscp is not None),
+    Pending(Route, "table", "routes to any table", attrgetter("table"), "write an uplink in via"),
+    Pending(Route, "action", "routes that drop", attrgetter("action"), "write an uplink in via"),
+)
+
+
+def check(configuration: Configuration) -> Iterator[Finding]:
+    """Every use of a feature that is not built."""
+    rows: dict[type[Struct], list[Pending]] = {}
+    for row in PENDING:
+        rows.setdefault(row.kind, []).append(row)
+    for key_path, value in _values(configuration):
+        for row in rows.get(type(value), ()):
+            if row.used(value):
+                key = ".".join(filter(None, (key_path, row.key)))
+                yield Finding(key, f"not built yet: {row.feature}", row.instead)
+
+
+def _values(configuration: Configuration) -> Iterator[tuple[str, Struct]]:
+    """Every value that a row can speak of, with its key path."""
+    if configuration.conntrack is not None:
+        yield "conntrack", configuration.conntrack
+    for uplink in configuration.uplinks:
+        yield uplink.key_path, uplink
+    for tenant in configuration.tenants:
+        yield tenant.key_path, tenant
+    for nvi in configuration.nvis:
+        yield nvi.key_path, nvi
+        entries: tuple[Entry, ...] = (*nvi.statics, *nvi.dnats, *nvi.snats, *nvi.routes)
+        for entry in entries:
+            yield entry.key_path, entry

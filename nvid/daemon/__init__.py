@@ -1,0 +1,27 @@
+"""The daemon: ``service`` is its loop, the other modules are what it talks through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from nvid.configuration import ConfigurationError
+from nvid.daemon import log
+from nvid.daemon.service import serve
+from nvid.errors import NvidError
+
+
+def run(path: Path) -> int:
+    """``nvid run``: the daemon in the foreground; the exit status."""
+    log.configure("info")
+    logger = structlog.get_logger()
+    try:
+        return serve(path)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            logger.error(str(problem))
+        return error.exit_status
+    except NvidError as error:
+        logger.error(str(error))
+        return error.exit_status

@@ -1,0 +1,228 @@
+"""The control socket: Varlink, so that ``varlinkctl`` and other programs can use it too.
+
+Everybody may ask how it is. What changes something wants root, the daemon's own user, or a member
+of the group ``nvid``; the kernel says who asks (SO_PEERCRED, unix(7)). Annotations are not postponed here: asyncvarlink 0.3 reads them.
+"""
+
+import asyncio
+import contextlib
+import grp
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from asyncvarlink import (
+    TypedVarlinkErrorReply,
+    VarlinkInterface,
+    VarlinkInterfaceRegistry,
+    VarlinkTransport,
+    varlinkmethod,
+)
+from asyncvarlink.message import VarlinkMethodCall
+from asyncvarlink.serverprotocol import VarlinkInterfaceServerProtocol
+from asyncvarlink.serviceinterface import VarlinkServiceInterface
+from asyncvarlink.types import FileDescriptorArray
+
+from nvid import __version__
+from nvid.daemon.status import Status
+from nvid.errors import NvidError
+
+GROUP = "nvid"
+INTERFACE = "org.nvid.Control"
+OPEN_METHODS = frozenset({"Status", "GetInfo", "GetInterfaceDescription"})
+_MOST_CONNECTIONS = 64
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in the configuration, as ``nvid check`` prints it."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+    remedy: str
+
+
+class BadConfiguration(TypedVarlinkErrorReply, interface=INTERFACE):
+    """The configuration was not accepted; the running one stays."""
+
+    class Parameters:
+        problems: list[Problem]
+
+
+class NotPermitted(TypedVarlinkErrorReply, interface=INTERFACE):
+    """The caller may not do this."""
+
+    class Parameters:
+        message: str
+
+
+class Failed(TypedVarlinkErrorReply, interface=INTERFACE):
+    """It was tried and did not work; the message says why."""
+
+    class Parameters:
+        message: str
+
+
+class Backend(Protocol):
+    """What the daemon can be asked for."""
+
+    async def status(self) -> Status: ...
+
+    async def reload(self) -> int: ...
+
+    async def down(self) -> list[str]: ...
+
+
+class Control(VarlinkInterface, name=INTERFACE):
+    """Ask nvid how it is, and tell it what to do."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @varlinkmethod(return_parameter="status")
+    async def Status(self) -> Status:
+        """Health of everything at one glance. Anybody may ask."""
+        return await self._backend.status()
+
+    @varlinkmethod(return_parameter="changes")
+    async def Reload(self) -> int:
+        """Read the configuration again; how many kernel objects changed."""
+        with _failing_politely():
+            return await self._backend.reload()
+
+    @varlinkmethod(return_parameter="removed")
+    async def Down(self) -> list[str]:
+        """Remove everything that nvid owns, and end the daemon."""
+        with _failing_politely():
+            return await self._backend.down()
+
+
+@contextlib.contextmanager
+def _failing_politely() -> Iterator[None]:
+    try:
+        yield
+    except NvidError as error:
+        raise Failed(message=str(error)) from error
+
+
+class _Connection(VarlinkInterfaceServerProtocol):
+    """One client: every call is weighed against who it is."""
+
+    def __init__(self, registry: VarlinkInterfaceRegistry, user: int, groups: set[int]) -> None:
+        super().__init__(registry)
+        self._user = user
+        self._may_change = user in (0, os.geteuid()) or _group_id() in groups
+
+    def call_received(
+        self, call: VarlinkMethodCall, fds: FileDescriptorArray | None
+    ) -> asyncio.Future[None] | None:
+        if call.method_name not in OPEN_METHODS and not self._may_change:
+            log.warning("refused a control call", method=call.method_name, user=self._user)
+            raise NotPermitted(
+                message=f"{call.method_name} needs root or membership of the group {GROUP}"
+            )
+        return super().call_received(call, fds)
+
+
+def _group_id() -> int | None:
+    try:
+        return grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return None
+
+
+def _peer(sock: socket.socket) -> tuple[int, set[int]]:
+    """User and groups of the process at the other end."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, user, group = struct.unpack("3i", credentials)
+    groups = {group}
+    with contextlib.suppress(KeyError):
+        entry = pwd.getpwuid(user)
+        groups |= set(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    return user, groups
+
+
+class ControlServer:
+    """The listening socket and its clients."""
+
+    def __init__(self, path: str, backend: Backend) -> None:
+        self._path = Path(path)
+        self._registry = VarlinkInterfaceRegistry()
+        self._registry.register_interface(
+            VarlinkServiceInterface("nvid", "nvid", __version__, "", self._registry)
+        )
+        self._registry.register_interface(Control(backend))
+        self._transports: set[VarlinkTransport] = set()
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Listen. Raises NvidError when another daemon answers there, or the path cannot be."""
+        if _answers(self._path):
+            raise NvidError(
+                f"{self._path}: another nvid answers there; stop it, or give this one another "
+                f"socket in [daemon]"
+            )
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.unlink(missing_ok=True)
+            sock.bind(str(self._path))
+            # Who may ask what is decided by credentials, not by the mode.
+            self._path.chmod(0o666)
+        except OSError as error:
+            sock.close()
+            raise NvidError(
+                f"{self._path}: {error.strerror}; make its directory writable for nvid"
+            ) from error
+        sock.listen(_MOST_CONNECTIONS)
+        self._socket = sock
+        asyncio.get_running_loop().add_reader(sock, self._accept)
+
+    def _accept(self) -> None:
+        assert self._socket is not None
+        try:
+            client, _ = self._socket.accept()
+        except OSError:
+            return
+        if len(self._transports) >= _MOST_CONNECTIONS:
+            client.close()
+            return
+        client.setblocking(False)
+        try:
+            user, groups = _peer(client)
+        except OSError:
+            client.close()
+            return
+        protocol = _Connection(self._registry, user, groups)
+        transport = VarlinkTransport(asyncio.get_running_loop(), client, client, protocol)
+        self._transports.add(transport)
+        transport.closed_future.add_done_callback(lambda _: self._transports.discard(transport))
+
+    def close(self) -> None:
+        """Stop listening, remove the socket, end the clients."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._path.unlink(missing_ok=True)
+        for transport in tuple(self._transports):
+            transport.close()
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(1)
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,42 @@
+"""What systemd is told (sd_notify(3))."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from systemd.daemon import notify
+
+
+def ready(status: str) -> None:
+    """The first round is done; ``status`` is shown by ``systemctl status``."""
+    notify(f"READY=1\nSTATUS={status}")
+
+
+def reloading() -> None:
+    """A reload begins; ``ready`` ends it. systemd wants the time with it from 253 on."""
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def status(text: str) -> None:
+    """One line that says how it is."""
+    notify(f"STATUS={text}")
+
+
+def stopping() -> None:
+    """The daemon goes down on purpose."""
+    notify("STOPPING=1")
+
+
+def alive() -> None:
+    """The watchdog may wait again."""
+    notify("WATCHDOG=1")
+
+
+def watchdog_interval() -> float | None:
+    """Seconds between two ``alive``: half of what systemd waits for; None without a watchdog."""
+    text = os.environ.get("WATCHDOG_USEC", "")
+    for_us = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    if not text.isdigit() or int(text) == 0 or not for_us:
+        return None
+    return int(text) / 2_000_000

@@ -1,0 +1,218 @@
+"""From rounds to what people read: status, log lines, metrics. Pure, but for one small memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nvid import __version__
+from nvid.configuration import Loaded
+from nvid.configuration.types import Configuration, Nvi
+from nvid.daemon.metrics import Pool, Snapshot
+from nvid.daemon.status import (
+    ConfigStatus,
+    NviStatus,
+    ReconcileStatus,
+    Repair,
+    Status,
+    UplinkStatus,
+)
+from nvid.daemon.usage import Usage, pools_of
+from nvid.desired.ruleset.account import DIRECTIONS, nvi_counter
+from nvid.desired.ruleset.classify import DROPS
+from nvid.desired.ruleset.identity import counted
+from nvid.reconcile import Round
+
+_REMEMBERED_REPAIRS = 20
+KINDS = ("link", "address", "neighbour", "route", "rule", "sysctl", "ruleset")
+_ACTIONS = {"+": "created", "~": "changed", "-": "deleted"}
+
+
+@dataclass(slots=True)
+class History:
+    """What is counted over the life of the daemon."""
+
+    path: str
+    generation: int = 1
+    loaded_at: float = field(default_factory=time.time)
+    reload_successful: bool = True
+    repairs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    last_repairs: list[Repair] = field(default_factory=list)
+    overruns: int = 0
+    last_seconds: float = 0.0
+    metrics_problem: str | None = None
+    removed: bool = False
+    crashed: bool = False
+
+    def note(self, done: Round, culprits: tuple[str, ...]) -> None:
+        """Count what a round has repaired."""
+        self.last_seconds = done.seconds
+        for kind, text in done.repairs:
+            self.repairs[kind] += 1
+            action = _ACTIONS[text[0]]
+            culprit = ", ".join(culprits) or None
+            self.last_repairs.append(Repair(f"{kind} {text[2:]}", action, culprit, time.time()))
+        del self.last_repairs[:-_REMEMBERED_REPAIRS]
+
+    def loaded(self) -> None:
+        """A new configuration is in force."""
+        self.generation += 1
+        self.loaded_at = time.time()
+        self.reload_successful = True
+
+
+def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -> Status:
+    """How everything is, after the last round."""
+    configuration = loaded.configuration
+    nvis = [_nvi(nvi, last, usage) for nvi in configuration.nvis]
+    problems = _problems(last, history)
+    uplinks = _uplinks(last)
+    well = (
+        not problems
+        and all(nvi.state == "up" for nvi in nvis)
+        and all(uplink.state == "up" for uplink in uplinks)
+    )
+    return Status(
+        state="starting" if last is None else "healthy" if well else "degraded",
+        version=__version__,
+        pid=os.getpid(),
+        config=ConfigStatus(history.path, history.loaded_at, history.generation),
+        reconcile=ReconcileStatus(
+            repairs_total=sum(history.repairs.values()),
+            last_repair_at=history.last_repairs[-1].at if history.last_repairs else None,
+            last_repairs=list(history.last_repairs),
+            last_duration_seconds=history.last_seconds,
+            overruns_total=history.overruns,
+            problems=problems,
+        ),
+        nvis=nvis,
+        uplinks=uplinks,
+    )
+
+
+def _problems(last: Round | None, history: History) -> list[str]:
+    found = [] if history.metrics_problem is None else [history.metrics_problem]
+    if last is not None:
+        found += [each for each in (last.error, last.announce_error) if each is not None]
+        found += last.foreign
+    return found
+
+
+def _nvi(nvi: Nvi, last: Round | None, usage: Usage) -> NviStatus:
+    problems = list(last.desired.problems.get(nvi.name, ())) if last is not None else []
+    present = last.machine.enabled(nvi.interfaces) if last is not None else ()
+    return NviStatus(
+        name=nvi.name,
+        backend=nvi.backend,
+        path=nvi.path,
+        state=_nvi_state(nvi, last, problems),
+        problems=problems,
+        interfaces=[interface.name for interface in present],
+        translations=len(nvi.statics) + len(nvi.dnats) + len(nvi.snats),
+        flows=None if usage.flows is None else usage.flows.get(nvi.name, 0),
+    )
+
+
+def _nvi_state(
+    nvi: Nvi, last: Round | None, problems: list[str]
+) -> Literal["up", "degraded", "down"]:
+    if last is None or not any(pair.nvi == nvi.name for pair in last.desired.pairs):
+        return "down"
+    return "degraded" if problems or last.error is not None else "up"
+
+
+def _uplinks(last: Round | None) -> list[UplinkStatus]:
+    return [
+        UplinkStatus(
+            each.name,
+            each.interface,
+            "up" if each.up else "down",
+            [str(gateway) for gateway in each.gateways.values()],
+            each.reason,
+        )
+        for each in (last.desired.uplinks if last is not None else ())
+    ]
+
+
+def snapshot(
+    configuration: Configuration, now: Status, history: History, usage: Usage
+) -> Snapshot:
+    """What a scrape shows."""
+    numbers = usage.numbers
+    return Snapshot(
+        status=now,
+        counters=dict(usage.counters),
+        nvi_counters=tuple(
+            (nvi_counter(numbers.nvis[nvi.name], way), nvi.name, way)
+            for nvi in configuration.nvis
+            if nvi.name in numbers.nvis
+            for way in DIRECTIONS
+        ),
+        translations=counted(configuration.nvis),
+        drops=tuple((f"dropped_{reason}", reason) for reason in DROPS),
+        pools=tuple(_pools(configuration, usage)),
+        repairs=dict(history.repairs),
+        reload_successful=history.reload_successful,
+        reload_at=history.loaded_at,
+        conntrack=usage.conntrack,
+    )
+
+
+def _pools(configuration: Configuration, usage: Usage) -> list[Pool]:
+    found: dict[tuple[str, str], Pool] = {}
+    for nvi, snat, pools in pools_of(configuration):
+        key = (nvi.name, str(pools))
+        addresses = sum(part.count for part in pools.ranges)
+        found[key] = Pool(*key, addresses, usage.pools.get(snat.key_path, 0))
+    return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One log record."""
+
+    level: int
+    text: str
+    fields: dict[str, Any]
+
+
+def lines(before: Round | None, done: Round, culprits: tuple[str, ...]) -> list[Line]:
+    """What a round is worth saying, most important first."""
+    found: list[Line] = []
+    if done.error is not None:
+        found.append(Line(logging.ERROR, done.error, {}))
+    said = set(_spoken(before)) if before is not None else set()
+    found += [Line(logging.WARNING, text, {}) for text in _spoken(done) if text not in said]
+    found += _uplink_lines(before, done)
+    who = ", ".join(culprits) or "unknown"
+    for kind, text in done.repairs:
+        found.append(Line(logging.WARNING, f"repaired {text}", {"object": kind, "culprit": who}))
+    if done.changes and not done.repairs and done.error is None:
+        fields = {"changes": len(done.changes), "seconds": round(done.seconds, 3)}
+        found.append(Line(logging.INFO, "applied", fields))
+    if done.ended_flows:
+        found.append(Line(logging.INFO, "ended flows", {"flows": done.ended_flows}))
+    return found
+
+
+def _spoken(done: Round) -> list[str]:
+    """Lasting problems: said when they appear, not in every round."""
+    found = [f"{nvi}: {text}" for nvi, texts in done.desired.problems.items() for text in texts]
+    found += done.foreign
+    return found + ([done.announce_error] if done.announce_error else [])
+
+
+def _uplink_lines(before: Round | None, done: Round) -> list[Line]:
+    then = {each.name: each.up for each in before.desired.uplinks} if before is not None else {}
+    found = []
+    for uplink in done.desired.uplinks:
+        fields = {"uplink": uplink.name, "interface": uplink.interface}
+        if not uplink.up and then.get(uplink.name, True):
+            text = f"uplink {uplink.name} is down: {uplink.reason}"
+            found.append(Line(logging.WARNING, text, fields))
+        elif uplink.up and then.get(uplink.name) is False:
+            found.append(Line(logging.INFO, f"uplink {uplink.name} is up again", fields))
+    return found

@@ -1,0 +1,341 @@
+"""The daemon: rounds of reconciliation, driven by events, requests and time.
+
+One asyncio loop decides; one worker thread does everything that may take long (libnftables,
+netlink dumps, reading files), so that the control socket, the watchdog and the signals are always
+answered. Rounds never overlap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import structlog
+
+from nvid import names
+from nvid.configuration import ConfigurationError, Loaded, load
+from nvid.daemon import notify, report
+from nvid.daemon.control import BadConfiguration, ControlServer, Problem
+from nvid.daemon.metrics import MetricsServer, Snapshot
+from nvid.daemon.status import Status, headline
+from nvid.daemon.usage import UsageReader
+from nvid.errors import NvidError
+from nvid.kernel.events import EVERYTHING, ROUTING, Event, Watch
+from nvid.reconcile import Reconciler, Round
+
+COALESCE = 0.02
+"""Seconds that events are gathered before a look: one command makes many of them."""
+SLOWEST = 10.0
+"""The longest wait between rounds when somebody keeps undoing what nvid mends."""
+RETRY = 1.0
+"""Seconds before the first try again after the kernel refused something."""
+_LOGGED_AT_MOST = 20
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class Service:
+    """One running daemon. ``run`` returns its exit status."""
+
+    def __init__(self, path: Path, loaded: Loaded) -> None:
+        self._path = path
+        self._loaded = loaded
+        daemon = loaded.configuration.daemon
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="nvid-worker")
+        self._reconciler: Reconciler | None = None
+        self._lock = asyncio.Lock()
+        self._stop = asyncio.Event()
+        self._dirty = asyncio.Event()
+        self._kinds: frozenset[str] = frozenset()
+        self._culprits: list[str] = []
+        self._own_interfaces: frozenset[int] = frozenset()
+        self._watch = Watch(
+            names.TABLE,
+            lambda: self._loaded.configuration.daemon.protocol,
+            lambda: self._own_interfaces,
+        )
+        self._history = report.History(str(path))
+        self._usage = UsageReader()
+        self._control = ControlServer(daemon.socket, self)
+        self._metrics = MetricsServer(self._scrape)
+        self._last: Round | None = None
+        self._fights = 0
+        self._failures = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self) -> int:
+        """Work until SIGTERM or ``nvid down``. Raises NvidError when it cannot even begin."""
+        self._loop = loop = asyncio.get_running_loop()
+        daemon = self._loaded.configuration.daemon
+        self._control.open()
+        try:
+            if daemon.metrics is not None:
+                self._open_metrics()
+            loop.add_reader(self._watch.routing, self._on_events, self._watch.read_routing)
+            loop.add_reader(self._watch.netfilter, self._on_events, self._watch.read_netfilter)
+            self._reconciler = await self._work(Reconciler, daemon.state_dir)
+            await self._round(EVERYTHING)
+            self._handle_signals(loop)
+            notify.ready(headline(self._status()))
+            log.info("running", config=str(self._path), status=headline(self._status()))
+            self._start(self._keep())
+            self._start(self._feed_watchdog())
+            await self._stop.wait()
+            return await self._end()
+        finally:
+            await self._close()
+
+    def _open_metrics(self) -> None:
+        listen = self._loaded.configuration.daemon.metrics
+        assert listen is not None
+        try:
+            self._metrics.open(listen)
+        except NvidError as error:
+            # NAT matters more than its metrics.
+            self._history.metrics_problem = str(error)
+            log.error(str(error))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        """Run beside everything else. Its failure ends the daemon, loudly: systemd starts it
+        again, and what is in the kernel stays."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("a part of the daemon has failed", exc_info=task.exception())
+            self._stop.set()
+            self._history.crashed = True
+
+    def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload_on_signal()))
+
+    async def _work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run something in the worker thread."""
+        assert self._loop is not None
+        return await self._loop.run_in_executor(self._worker, lambda: function(*args, **kwargs))
+
+    # Events and rounds
+
+    def _on_events(self, read: Callable[[], Iterable[Event]]) -> None:
+        for event in read():
+            self._kinds |= event.kinds
+            if event.overrun:
+                self._history.overruns += 1
+                log.warning("events were lost, looking at everything")
+            if event.culprit is not None and event.culprit not in self._culprits:
+                self._culprits.append(event.culprit)
+        if self._kinds:
+            self._dirty.set()
+
+    async def _keep(self) -> None:
+        """Rounds for ever: after events, and now and then without."""
+        while True:
+            resync = self._loaded.configuration.daemon.resync
+            try:
+                await asyncio.wait_for(self._dirty.wait(), resync)
+                await asyncio.sleep(self._pause())
+            except TimeoutError:
+                self._kinds = EVERYTHING
+            await self._round(self._kinds)
+
+    def _pause(self) -> float:
+        """How long to gather events: longer when somebody keeps undoing repairs, or the kernel
+        keeps refusing."""
+        if self._failures:
+            return min(RETRY * 2.0 ** (self._failures - 1), SLOWEST)
+        return min(COALESCE * 2.0 ** max(self._fights - 5, 0), SLOWEST)
+
+    async def _round(self, kinds: frozenset[str]) -> Round:
+        """One round, and everything that follows from it: status, log, metrics."""
+        async with self._lock:
+            return await self._locked_round(kinds)
+
+    async def _locked_round(self, kinds: frozenset[str]) -> Round:
+        assert self._reconciler is not None
+        self._dirty.clear()
+        self._kinds = frozenset()
+        culprits, self._culprits = tuple(self._culprits), []
+        configuration = self._loaded.configuration
+        done = await self._work(
+            self._reconciler.converge, configuration, look_at_table=kinds != {ROUTING}
+        )
+        self._own_interfaces = frozenset(
+            interface.index for interface in done.machine.interfaces if interface.ours
+        )
+        self._metrics.durations.observe(done.seconds)
+        self._history.note(done, culprits)
+        self._report(done, culprits)
+        self._last = done
+        self._fights = self._fights + 1 if done.repairs else 0
+        self._failures = self._failures + 1 if done.error else 0
+        if done.error or done.repairs:
+            # Look again: whether it worked, and whether somebody has undone it.
+            self._kinds = EVERYTHING
+            self._dirty.set()
+        notify.status(headline(self._status()))
+        return done
+
+    def _report(self, done: Round, culprits: tuple[str, ...]) -> None:
+        for line in report.lines(self._last, done, culprits)[:_LOGGED_AT_MOST]:
+            log.log(line.level, line.text, **line.fields)
+        if self._fights and self._fights % 10 == 0:
+            log.warning(
+                "somebody keeps undoing repairs; the pauses between repairs grow",
+                pause_seconds=round(self._pause(), 2),
+            )
+
+    # What can be asked for (see control.Backend)
+
+    async def status(self) -> Status:
+        """The present status; flows are counted anew when that is quick."""
+        await self._refresh_usage(patience=0.03)
+        return self._status()
+
+    def _status(self) -> Status:
+        return report.status(self._loaded, self._last, self._history, self._usage.latest)
+
+    async def reload(self) -> int:
+        """Read the files again and bring the kernel to them; the number of changes."""
+        async with self._lock:
+            notify.reloading()
+            try:
+                return await self._locked_reload()
+            finally:
+                notify.ready(headline(self._status()))
+
+    async def _locked_reload(self) -> int:
+        try:
+            loaded = await self._work(load, self._path)
+        except ConfigurationError as error:
+            self._history.reload_successful = False
+            for problem in error.problems:
+                log.error(str(problem))
+            raise BadConfiguration(
+                problems=[
+                    Problem(str(each.file), each.line, each.key, each.message, each.remedy)
+                    for each in error.problems
+                ]
+            ) from error
+        before = self._loaded
+        self._loaded = loaded
+        try:
+            done = await self._locked_round(EVERYTHING)
+        except NvidError:
+            self._loaded = before
+            self._history.reload_successful = False
+            raise
+        if done.error is not None:
+            self._loaded = before
+            self._history.reload_successful = False
+            await self._locked_round(EVERYTHING)
+            raise NvidError(f"{done.error}; the previous configuration is in force again")
+        self._history.loaded()
+        log.info("reloaded", changes=len(done.changes), generation=self._history.generation)
+        return len(done.changes)
+
+    async def _reload_on_signal(self) -> None:
+        try:
+            await self.reload()
+        except BadConfiguration:
+            pass  # Every problem is in the log.
+        except NvidError as error:
+            log.error(str(error))
+
+    async def down(self) -> list[str]:
+        """Remove everything and end; what was removed, in words."""
+        assert self._reconciler is not None
+        async with self._lock:
+            removed = await self._work(
+                self._reconciler.remove_everything, self._loaded.configuration.daemon
+            )
+            self._history.removed = True
+            assert self._loop is not None
+            # The answer goes out first.
+            self._loop.call_later(0.1, self._stop.set)
+            for task in self._tasks:
+                task.cancel()
+            return [text for _, text in removed]
+
+    # Metrics and watchdog
+
+    async def _refresh_usage(self, patience: float) -> None:
+        if self._reconciler is not None and not self._history.removed:
+            await self._usage.refresh(
+                self._loaded.configuration, self._reconciler, self._worker, patience
+            )
+
+    def _scrape(self) -> Snapshot | None:
+        """Called in the thread of a scrape; waits a moment for fresh numbers, never long."""
+        if self._loop is None or self._last is None or self._stop.is_set():
+            return None
+        waiting = asyncio.run_coroutine_threadsafe(self._refresh_usage(0.5), self._loop)
+        try:
+            waiting.result(timeout=1)
+        except (TimeoutError, asyncio.CancelledError):
+            waiting.cancel()
+        return report.snapshot(
+            self._loaded.configuration, self._status(), self._history, self._usage.latest
+        )
+
+    async def _feed_watchdog(self) -> None:
+        interval = notify.watchdog_interval()
+        while interval is not None:
+            notify.alive()
+            await asyncio.sleep(interval)
+
+    # The end
+
+    async def _end(self) -> int:
+        notify.stopping()
+        daemon = self._loaded.configuration.daemon
+        if self._history.crashed:
+            return 1
+        if daemon.on_stop == "remove" and not self._history.removed:
+            assert self._reconciler is not None
+            async with self._lock:
+                await self._work(self._reconciler.remove_everything, daemon)
+                self._history.removed = True
+        log.info(
+            "stopped",
+            traffic="no longer translated" if self._history.removed else "goes on",
+        )
+        return 0
+
+    async def _close(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        self._control.close()
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._watch.routing)
+        loop.remove_reader(self._watch.netfilter)
+        self._watch.close()
+        await loop.run_in_executor(None, self._metrics.close)
+        self._worker.shutdown(wait=True)
+
+
+def serve(path: Path) -> int:
+    """Load the configuration and run the daemon; the exit status.
+
+    Raises ConfigurationError, NotPermitted, or another NvidError before anything was changed.
+    """
+    loaded = load(path)
+
+    async def main() -> int:
+        return await Service(path, loaded).run()
+
+    return asyncio.run(main())
+
+

@@ -1,0 +1,112 @@
+"""What is not built yet is read, and refused in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from nvid.configuration import Loaded, Problem
+from nvid.configuration.keys import fields_of
+from nvid.configuration.pending import PENDING, Pending
+
+NVI = '[nvi.nvi0]\ninterfaces = ["lan0", "wan0"]\n'
+TENANT = '[tenant.red]\ninterfaces = "vlan1"\n'
+STATIC = NVI + '[[nvi.nvi0.static]]\nlocal = "10.0.0.1"\nglobal = "198.51.100.1"\n'
+DNAT = NVI + '[[nvi.nvi0.dnat]]\ndestination = "198.51.100.1"\n'
+SNAT = NVI + '[[nvi.nvi0.snat]]\nsource = "10.0.0.0/8"\nto = "198.51.100.1"\n'
+UPLINK = '[uplink.isp1]\ninterface = "wan0"\n'
+ROUTE = f'{UPLINK}gateway = "203.0.113.1"\n{NVI}[[nvi.nvi0.route]]\n'
+VIA = f'{ROUTE}via = "isp1"\n'
+
+# Text whose last line is what is pending; key; words of the feature.
+REFUSED = [
+    ("[conntrack]\n", "conntrack", "conntrack"),
+    (f'{UPLINK}gateway = "auto"', "uplink.isp1.gateway", "DHCP"),
+    (
+        f'{UPLINK}gateway = "203.0.113.1"\ncheck = {{ targets = "192.0.2.53" }}',
+        "uplink.isp1.check",
+        "echo requests",
+    ),
+    ('[tenant]\nred.interfaces = "vlan1"', "tenant.red", "tenants"),
+    (f'{NVI}backend = "loopback"', "nvi.nvi0.backend", "loopback"),
+    (f"{NVI}helpers = {{ ftp = 21 }}", "nvi.nvi0.helpers", "application-level"),
+    (f'{DNAT}to = "10.0.0.1"\nsource = "192.0.2.1"', "nvi.nvi0.dnat[0].source", "by source"),
+    (f'{DNAT}to = "10.0.0.1"\ningress = "wan0"', "nvi.nvi0.dnat[0].ingress", "by ingress"),
+    (f'{DNAT}to = ["10.0.0.1", "10.0.0.2"]', "nvi.nvi0.dnat[0].to", "several targets"),
+    (f'{DNAT}to = "10.2.0.0/24"', "nvi.nvi0.dnat[0].to", "to a prefix"),
+    (f'{DNAT}port = "80-89"\nto = "10.0.0.1:90-99"', "nvi.nvi0.dnat[0].to", "range of ports"),
+    (
+        f'{DNAT}to = {{ address = "10.0.0.1", weight = 2 }}',
+        "nvi.nvi0.dnat[0].to",
+        "weights",
+    ),
+    (f'{SNAT}ports = "1024-65535"', "nvi.nvi0.snat[0].ports", "source ports"),
+    (f'{SNAT}mapping = "endpoint-independent"', "nvi.nvi0.snat[0].mapping", "endpoint"),
+    (f"{SNAT}port_block = 512", "nvi.nvi0.snat[0].port_block", "port blocks"),
+    (f"{SNAT}limit = 2000", "nvi.nvi0.snat[0].limit", "limit"),
+    (f"{SNAT}log = true", "nvi.nvi0.snat[0].log", "record"),
+    (f'{VIA}ingress = "lan0"', "nvi.nvi0.route[0].ingress", "by ingress"),
+    (f'{VIA}protocol = "tcp"', "nvi.nvi0.route[0].protocol", "by protocol"),
+    (f"{VIA}port = 443", "nvi.nvi0.route[0].port", "by port"),
+    (f"{VIA}dscp = 0", "nvi.nvi0.route[0].dscp", "DSCP"),
+    (f"{ROUTE}table = 254", "nvi.nvi0.route[0].table", "any table"),
+    (f'{ROUTE}action = "prohibit"', "nvi.nvi0.route[0].action", "drop"),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "feature"), REFUSED)
+def test_refused_in_plain_words(
+    problems: Callable[..., tuple[Problem, ...]], text: str, key: str, feature: str
+) -> None:
+    (problem,) = problems(text)
+    assert (problem.key, problem.line) == (key, text.rstrip("\n").count("\n") + 1)
+    assert problem.message.startswith("not built yet: ")
+    assert feature in problem.message
+    assert problem.remedy.split()[0] in ("remove", "write")
+
+
+@pytest.mark.parametrize("text", [STATIC, SNAT])
+def test_tenants_of_entries_are_refused(
+    problems: Callable[..., tuple[Problem, ...]], text: str
+) -> None:
+    found = problems(f'{text}tenant = "red"\n{TENANT}')
+    assert [one.key.rpartition(".")[2] for one in found] == ["tenant", "red"]
+
+
+def test_the_target_tenant_is_refused(problems: Callable[..., tuple[Problem, ...]]) -> None:
+    found = problems(f'{DNAT}to = "10.0.0.1"\ntenant = "red"\n{TENANT}')
+    assert [one.key for one in found] == ["nvi.nvi0.dnat[0].tenant", "tenant.red"]
+
+
+def test_static_ports_are_refused(problems: Callable[..., tuple[Problem, ...]]) -> None:
+    found = problems(f'{STATIC}protocol = "tcp"\nlocal_port = 80\nglobal_port = 80\n')
+    assert {one.message for one in found} == {"not built yet: static port translation"}
+    assert len(found) == 3
+
+
+def test_an_uplink_as_destination_is_refused(
+    problems: Callable[..., tuple[Problem, ...]],
+) -> None:
+    text = f'{UPLINK}gateway = "203.0.113.1"\n{NVI}[[nvi.nvi0.dnat]]\nto = "10.0.0.1"\n'
+    (problem,) = problems(f'{text}destination = "uplink:isp1"')
+    assert "uplink's address" in problem.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{NVI}backend = "veth"',
+        f'{SNAT}mapping = "port-dependent"\nlog = false',
+        f'{DNAT}to = {{ address = "10.0.0.1", port = 80, weight = 1 }}',
+        f'{DNAT}port = "80-89"\nto = ["10.0.0.1:80"]',
+        f'{SNAT}destination = "!192.0.2.0/24"\nprotocol = "tcp"\nport = 80\ningress = "lan0"',
+    ],
+)
+def test_what_is_built_is_taken(loaded: Callable[..., Loaded], text: str) -> None:
+    assert loaded(text).configuration.nvis
+
+
+@pytest.mark.parametrize("row", PENDING, ids=lambda row: f"{row.kind.__name__}.{row.key}")
+def test_rows_name_keys_that_exist(row: Pending) -> None:
+    assert not row.key or row.key in [field.key.toml for field in fields_of(row.kind)]
