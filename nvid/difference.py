@@ -29,6 +29,7 @@ class Change(Generic[T]):
 
     @property
     def action(self) -> Action:
+        """In one word."""
         if self.before is None:
             return "create"
         return "delete" if self.after is None else "change"

@@ -32,6 +32,7 @@ class InterfaceAddress:
 
     @property
     def address(self) -> IPv4Address | IPv6Address:
+        """The address without its subnet."""
         return self.interface.ip
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Iterator
+from dataclasses import dataclass, field, replace
 
 from nvid.desired import Desired
 from nvid.desired.objects import Address, Neighbour, Pair, Route, Rule, Sysctl
@@ -35,6 +35,14 @@ class Difference:
     rules: tuple[Change[Rule], ...] = ()
     sysctls: tuple[Change[Sysctl], ...] = ()
     table: Transaction = field(default_factory=Transaction)
+
+    def without(self, *, routes: Collection[Hashable], table: bool) -> Difference:
+        """The same, leaving alone what is somebody else's: new routes with these keys, and the
+        table where ``table`` says so."""
+        kept = tuple(
+            each for each in self.routes if each.before is not None or each.object.key not in routes
+        )
+        return replace(self, routes=kept, table=Transaction() if table else self.table)
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """(kind, change) for every change, in the order in which they are made."""
@@ -68,4 +76,3 @@ def differ(
         sysctls=difference(desired.sysctls, observed.sysctls),
         table=transaction(desired.ruleset, observed.table, last_counters),
     )
-

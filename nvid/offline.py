@@ -5,6 +5,7 @@ Each answers (data for --json, text, exit status) and prints nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from nvid import state
 from nvid.configuration import ConfigurationError, load
 from nvid.configuration.types import Daemon
 from nvid.configuration.values import TableRange
+from nvid.desired.ruleset import identity
 from nvid.reconcile import Reconciler
 
 
@@ -33,9 +35,7 @@ def check(path: Path) -> Answer:
     except ConfigurationError as error:
         return bad_configuration(error)
     configuration = loaded.configuration
-    translations = sum(
-        len(nvi.statics) + len(nvi.dnats) + len(nvi.snats) for nvi in configuration.nvis
-    )
+    translations = sum(len(identity.translations(nvi)) for nvi in configuration.nvis)
     files = [str(file) for file in loaded.files]
     text = (
         f"{', '.join(files)}: valid: {len(configuration.nvis)} NVIs, {translations} translations, "
@@ -70,7 +70,7 @@ def plan(path: Path) -> Answer:
     lines = tuple(prepared.difference.lines())
     problems = [
         *(f"{nvi}: {text}" for nvi, texts in prepared.desired.problems.items() for text in texts),
-        *reconciler.foreign(configuration, prepared.desired),
+        *prepared.foreign,
     ]
     return Answer(
         {**_changes(lines), "problems": problems},
@@ -85,10 +85,8 @@ def down(path: Path) -> Answer:
     The configuration may be broken or gone: what the objects were made with is in the state.
     """
     daemon = Daemon()
-    try:
+    with contextlib.suppress(ConfigurationError):
         daemon = load(path).configuration.daemon
-    except ConfigurationError:
-        pass
     kept = state.load(daemon.state_dir)
     if kept is not None and kept.window is not None:
         window = kept.window
@@ -110,5 +108,3 @@ def _changes(lines: Iterable[tuple[str, str]]) -> dict[str, Any]:
             {"object": kind, "action": actions[text[0]], "text": text[2:]} for kind, text in lines
         ]
     }
-
-

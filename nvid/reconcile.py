@@ -7,7 +7,9 @@ time: the daemon's worker, or a command such as ``nvid plan`` that works without
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from nvid import state
 from nvid.configuration.types import Configuration, Daemon
@@ -15,7 +17,7 @@ from nvid.desired import Desired, desired_state, nothing
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers, allocate
 from nvid.desired.objects import Neighbour
-from nvid.errors import NvidError
+from nvid.errors import ForeignObject, NotPermitted, NvidError
 from nvid.kernel import announce, apply, conntrack, facts, routes, rules, ruleset, sysctls
 from nvid.kernel.netlink import session
 from nvid.kernel.nft import Nft
@@ -41,8 +43,10 @@ class Round:
     ended_flows: int = 0
     foreign: tuple[str, ...] = ()
     error: str | None = None
+    permitted: bool = True
     seconds: float = 0.0
     announce_error: str | None = None
+    state_error: str | None = None
 
 
 @dataclass(slots=True)
@@ -54,7 +58,7 @@ class Prepared:
     observed: Observed
     difference: Difference
     numbers: Numbers
-    foreign: tuple[str, ...] = field(default=())
+    foreign: tuple[str, ...]
 
 
 class Reconciler:
@@ -67,6 +71,8 @@ class Reconciler:
         self._state = kept if kept is not None else State()
         self._knows_numbers = kept is not None
         self._last: Desired | None = None
+        self._last_machine = Machine()
+        self._state_error: str | None = None
         self._last_inputs: tuple[Configuration, Machine, Numbers] | None = None
         self._last_desired: Desired | None = None
         self._counters: dict[str, tuple[int, int]] = {}
@@ -84,41 +90,49 @@ class Reconciler:
         """Look, and say what would change; nothing is changed.
 
         ``look_at_table`` is false when nobody has touched the table since the last round: listing
-        a large one takes a second. Raises NotPermitted where the kernel shows nothing to this
-        process, ForeignObject for a table that is not nvid's, NvidError when the numbers of the
-        configuration's [daemon] are not those of what is in the kernel.
+        a large one takes a second. What belongs to others is left out of the difference, and named
+        in ``foreign``. Raises NotPermitted where the kernel shows nothing to this process, and
+        WindowChanged.
         """
         daemon = configuration.daemon
-        self._state.check_window(daemon)
+        self.check_window(daemon)
         with session() as ipr:
             found = facts.look(ipr, self._state.sysctls)
             previous = self._state.numbers
             if not self._knows_numbers:
                 previous = facts.numbers_in_kernel(ipr, configuration, found)
             numbers = allocate(configuration, previous)
-        desired = nothing() if down else self._desire(configuration, found.machine, numbers)
-        if look_at_table or not self._knows_table:
-            self._table = ruleset.observe(self._nft)
-            self._knows_table = True
-            if self._table is not None:
-                self._counters = dict(self._table.counters)
-        observed = apply.observe(
-            found, desired, daemon.protocol, self._table, self._state.sysctls
+            foreign_rules = rules.foreign(ipr, daemon.protocol, daemon.rule_priority)
+            desired = nothing() if down else self._desire(configuration, found.machine, numbers)
+            foreign_routes = routes.foreign(ipr, daemon.protocol, daemon.tables, desired.routes)
+        foreign_table = self._look_at_table() if look_at_table or not self._knows_table else None
+        observed = apply.observe(found, desired, daemon.protocol, self._table, self._state.sysctls)
+        difference = differ(desired, observed, self._counters).without(
+            routes=foreign_routes.keys(), table=foreign_table is not None
         )
-        difference = differ(desired, observed, self._counters)
-        return Prepared(desired, found.machine, observed, difference, numbers)
+        foreign = {*foreign_rules, *foreign_routes.values(), *filter(None, (foreign_table,))}
+        return Prepared(
+            desired, found.machine, observed, difference, numbers, tuple(sorted(foreign))
+        )
 
-    def foreign(self, configuration: Configuration, desired: Desired) -> tuple[str, ...]:
-        """Routes and rules of others where nvid would have its own, in words."""
-        daemon = configuration.daemon
-        with session() as ipr:
-            found = rules.foreign(ipr, daemon.protocol, daemon.rule_priority)
-            found |= routes.foreign(ipr, daemon.protocol, daemon.tables, desired.routes)
-        return tuple(sorted(found))
+    def check_window(self, daemon: Daemon) -> None:
+        """Raises WindowChanged when nvid's objects in the kernel were made with other numbers."""
+        self._state.check_window(daemon)
 
-    def _desire(
-        self, configuration: Configuration, machine: Machine, numbers: Numbers
-    ) -> Desired:
+    def _look_at_table(self) -> str | None:
+        """Look at the table anew; the answer says what is wrong when it is not nvid's."""
+        self._knows_table = False
+        try:
+            self._table = ruleset.observe(self._nft)
+        except ForeignObject as error:
+            self._table = None
+            return str(error)
+        self._knows_table = True
+        if self._table is not None:
+            self._counters = dict(self._table.counters)
+        return None
+
+    def _desire(self, configuration: Configuration, machine: Machine, numbers: Numbers) -> Desired:
         """The desired state, computed anew only when something that it depends on has changed."""
         inputs = (configuration, machine, numbers)
         if self._last_inputs != inputs or self._last_desired is None:
@@ -129,29 +143,44 @@ class Reconciler:
     def converge(self, configuration: Configuration, *, look_at_table: bool = True) -> Round:
         """One whole round. What the kernel refuses is in the answer, not raised."""
         started = time.monotonic()
-        prepared = self.prepare(configuration, look_at_table=look_at_table)
-        changes = tuple(prepared.difference.lines())
-        repairs = tuple(self._repairs(prepared))
-        ended, error, announcing = 0, None, None
         try:
+            prepared = self.prepare(configuration, look_at_table=look_at_table)
+        except NvidError as failure:
+            return Round(
+                desired=self._last or nothing(),
+                machine=self._last_machine,
+                error=str(failure),
+                permitted=not isinstance(failure, NotPermitted),
+                seconds=time.monotonic() - started,
+            )
+        self._last_machine = prepared.machine
+        repairs = tuple(self._repairs(prepared))
+        done = self._carry_out(prepared, configuration.daemon)
+        return replace(done, repairs=repairs, seconds=time.monotonic() - started)
+
+    def _carry_out(self, prepared: Prepared, daemon: Daemon) -> Round:
+        """Make the changes, and end the flows that they concern."""
+        ended, announce_error = 0, None
+        error: NvidError | None = None
+        try:
+            self._remember(prepared, daemon)
             if prepared.difference:
-                self._remember(prepared, configuration.daemon)
-                self._apply(prepared, configuration.daemon)
-                ended = self._end_flows(configuration, prepared)
-                announcing = _announce(prepared.difference)
+                self._apply(prepared, daemon)
+                announce_error = _announce(prepared.difference)
+            ended = self._end_flows(daemon, prepared)
             self._last = prepared.desired
         except NvidError as failure:
-            error = str(failure)
+            error = failure
         return Round(
             desired=prepared.desired,
             machine=prepared.machine,
-            changes=changes,
-            repairs=repairs,
+            changes=tuple(prepared.difference.lines()),
             ended_flows=ended,
-            foreign=self.foreign(configuration, prepared.desired),
-            error=error,
-            seconds=time.monotonic() - started,
-            announce_error=announcing,
+            foreign=prepared.foreign,
+            error=None if error is None else str(error),
+            permitted=not isinstance(error, NotPermitted),
+            announce_error=announce_error,
+            state_error=self._state_error,
         )
 
     def remove_everything(self, daemon: Daemon) -> tuple[tuple[str, str], ...]:
@@ -192,11 +221,11 @@ class Reconciler:
         }
         if gone:
             kept = {path: v for path, v in self._state.sysctls.items() if path not in gone}
-            self._save(prepared.numbers, kept, daemon)
+            self._keep(msgspec.structs.replace(self._state, sysctls=kept))
 
     def _remember(self, prepared: Prepared, daemon: Daemon) -> None:
-        """Keep numbers, and the sysctls as they are, before anything is written: a death in the
-        middle must not lose them."""
+        """Keep what a death in the middle of the change must not lose: numbers, the sysctls as
+        they are, and that flows are to be ended."""
         ends = {
             end.name
             for pair in prepared.desired.pairs
@@ -208,16 +237,27 @@ class Reconciler:
             for path, value in sysctls.before(prepared.difference.sysctls).items()
             if path not in self._state.sysctls and path.split("/")[-2] not in ends
         }
-        self._save(prepared.numbers, {**self._state.sysctls, **found}, daemon)
+        self._keep(
+            State(
+                uplinks=dict(prepared.numbers.uplinks),
+                nvis=dict(prepared.numbers.nvis),
+                sysctls={**self._state.sysctls, **found},
+                window=state.window_of(daemon),
+                flows_to_end=self._state.flows_to_end
+                or _offers(prepared.observed) != _wanted_offers(prepared.desired),
+            )
+        )
 
-    def _save(
-        self, numbers: Numbers, sysctl_originals: dict[str, str], daemon: Daemon
-    ) -> None:
-        wanted = state.of(daemon, numbers, sysctl_originals)
-        if wanted != self._state or not self._knows_numbers:
+    def _keep(self, wanted: State) -> None:
+        """Keep a state. Where that is impossible, nvid goes on with it in memory: traffic matters
+        more than what ``nvid down`` can restore."""
+        if wanted == self._state and self._knows_numbers and self._state_error is None:
+            return
+        self._state, self._knows_numbers, self._state_error = wanted, True, None
+        try:
             state.save(self._state_dir, wanted)
-            self._state = wanted
-            self._knows_numbers = True
+        except state.StateNotKept as error:
+            self._state_error = str(error)
 
     def _repairs(self, prepared: Prepared) -> list[tuple[str, str]]:
         """The changes to objects that were as wanted after the last round, and were wanted the
@@ -245,16 +285,17 @@ class Reconciler:
             found += [("ruleset", words) for words in difference.table.changes]
         return found
 
-    def _end_flows(self, configuration: Configuration, prepared: Prepared) -> int:
+    def _end_flows(self, daemon: Daemon, prepared: Prepared) -> int:
         """End flows that the change concerns: those that began untranslated where the table is
         new or covers other interfaces, and those whose lane is gone."""
-        marks = Marks(configuration.daemon.fwmark_mask)
+        marks = Marks(daemon.fwmark_mask)
         ended = 0
-        if _offers(prepared.observed) != _wanted_offers(prepared.desired):
+        if self._state.flows_to_end:
             unbound = conntrack.MarkFilter(0, marks.state_mask)
             ended += conntrack.end_untranslated(unbound, prepared.machine.addresses())
-        lanes_before = _lanes_in_table(prepared.observed, marks)
-        for lane in lanes_before - {uplink.lane for uplink in prepared.desired.uplinks} - {0}:
+            self._keep(msgspec.structs.replace(self._state, flows_to_end=False))
+        present = {uplink.lane for uplink in prepared.desired.uplinks} | {0}
+        for lane in _lanes_in_table(prepared.observed, marks) - present:
             for value, mask in (
                 (marks.forward_lane(lane), marks.forward_mask),
                 (marks.return_lane(lane), marks.return_mask),

@@ -29,12 +29,17 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """Numbers by name, and the value of each sysctl before nvid first wrote it."""
+    """Numbers by name, and the value of each sysctl before nvid first wrote it.
+
+    ``flows_to_end`` is true from before the table offers flows of more interfaces until the flows
+    that began untranslated there have been ended: a death in between must not leave them.
+    """
 
     uplinks: dict[str, int] = {}
     nvis: dict[str, int] = {}
     sysctls: dict[str, str] = {}
     window: Window | None = None
+    flows_to_end: bool = False
 
     def check_window(self, daemon: Daemon) -> None:
         """Raises WindowChanged when the objects in the kernel were made with other numbers: they
@@ -47,6 +52,7 @@ class State(msgspec.Struct, frozen=True):
 
     @property
     def numbers(self) -> Numbers:
+        """The numbers by name."""
         return Numbers(self.uplinks, self.nvis)
 
 
@@ -59,11 +65,6 @@ def window_of(daemon: Daemon) -> Window:
         daemon.tables.last,
         daemon.protocol,
     )
-
-
-def of(daemon: Daemon, numbers: Numbers, sysctls: dict[str, str]) -> State:
-    """A state to be kept."""
-    return State(dict(numbers.uplinks), dict(numbers.nvis), sysctls, window_of(daemon))
 
 
 class WindowChanged(NvidError):
@@ -96,12 +97,10 @@ def _replace(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         temporary = path.with_suffix(".new")
-        with open(temporary, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
     except OSError as error:
-        raise StateNotKept(
-            f"{path}: {error.strerror}; make state_dir writable for nvid"
-        ) from error
+        raise StateNotKept(f"{path}: {error.strerror}; make state_dir writable for nvid") from error

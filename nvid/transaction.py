@@ -134,9 +134,7 @@ class _Steps:
         for name in self._counters:
             if name not in self._observed.counters:
                 packets, octets = self._last_counters.get(name, (0, 0))
-                yield (
-                    f"add counter {_TABLE} {name} {{ packets {packets} bytes {octets}; }}"
-                )
+                yield (f"add counter {_TABLE} {name} {{ packets {packets} bytes {octets}; }}")
 
     def _cleared_chains(self) -> Iterator[str]:
         for name, present in self._observed.chains.items():
@@ -234,9 +232,7 @@ def _rules(chain: Chain) -> Iterator[str]:
 def _hook(hook: Hook | None) -> str:
     if hook is None:
         return ""
-    return (
-        f" {{ type {hook.type} hook {hook.hook} priority {hook.priority}; policy accept; }}"
-    )
+    return f" {{ type {hook.type} hook {hook.hook} priority {hook.priority}; policy accept; }}"
 
 
 def _element_lines(command: str, name: str, elements: list[str]) -> Iterator[str]:

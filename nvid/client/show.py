@@ -73,4 +73,3 @@ def _ago(then: float, now: float) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit} ago"
     return f"{seconds} s ago"
-

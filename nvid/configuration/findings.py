@@ -25,12 +25,20 @@ class Finding(Struct, frozen=True):
 
 def located(finding: Finding, origins: Origins, main: Path) -> Problem:
     """The problem that a finding is, given where each key was written; `main` when nowhere."""
-    origin = origins.find(finding.key)
+    key = _as_written(finding.key, origins)
+    origin = origins.find(key)
     file, line = (main, 1) if origin is None else (origin.file, origin.line)
     message = finding.message
     if finding.also is not None:
-        other = origins.find(finding.also)
-        message += f" {finding.also}"
+        also = _as_written(finding.also, origins)
+        other = origins.find(also)
+        message += f" {also}"
         if other is not None:
             message += f" ({other.file}:{other.line})"
-    return Problem(file, line, finding.key, message, finding.remedy)
+    return Problem(file, line, key, message, finding.remedy)
+
+
+def _as_written(key_path: str, origins: Origins) -> str:
+    """The key path without the `[0]` of a list that was written as a single value."""
+    whole = key_path.removesuffix("[0]")
+    return whole if whole in origins and key_path not in origins else key_path

@@ -63,6 +63,10 @@ class Origins:
                 return origin
         return None
 
+    def __contains__(self, key_path: str) -> bool:
+        """Whether exactly this place was written."""
+        return parse(key_path) in self._origins
+
     def __iter__(self) -> Iterator[str]:
         """The key paths of all places that are known exactly."""
         return map(spell, self._origins)

@@ -26,6 +26,14 @@ _STRING = re.compile(
 _SCALAR = re.compile(r"[^,\]}#\r\n]+")
 
 
+# Far more than the language has; a place as long as its text would cost its square in memory.
+DEEPEST = 64
+
+
+class TooDeep(ValueError):
+    """Keys, tables or lists nested in more than DEEPEST levels."""
+
+
 class Written(Enum):
     """How a place came into a file."""
 
@@ -37,7 +45,10 @@ class Written(Enum):
 
 
 class Positions:
-    """The lines of all places of one text, counted from 1, and how each place was written."""
+    """The lines of all places of one text, counted from 1, and how each place was written.
+
+    Raises TooDeep.
+    """
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Place, int] = {}
@@ -166,6 +177,8 @@ class Positions:
         return bisect_right(self._breaks, self._at) + 1
 
     def _note(self, place: Place, line: int, written: Written) -> None:
+        if len(place) > DEEPEST:
+            raise TooDeep
         self.lines.setdefault(place, line)
         self.written.setdefault(place, written)
 

@@ -22,7 +22,8 @@ PORTED_PROTOCOLS = ("tcp", "udp", "sctp")
 PROTOCOLS = (*PORTED_PROTOCOLS, "icmp", "icmpv6", "gre", "esp", "ah")
 
 # Who uses which protocol number on routes: linux/rtnetlink.h (RTPROT_*) and the programs
-# themselves. Using one of these would make nvid take their routes for its own, or they nvid's.
+# themselves; all below 5 are the kernel's or the administrator's. With one of these nvid would
+# take the routes of others for its own, or they nvid's.
 ROUTE_PROTOCOL_USERS = {
     0: "the kernel (unspecified)",
     1: "the kernel (ICMP redirects)",
@@ -232,8 +233,6 @@ def _route_protocol(raw: object) -> int:
             f"protocol {number} is used by {user}",
             "write a number that nobody uses, such as 77; see also /etc/iproute2/rt_protos",
         )
-    if number < 5:  # rtnetlink.h: only values from RTPROT_STATIC (4) on are left alone
-        raise refuse(f"protocol {number} is the kernel's", f"write {_PROTOCOL_ACCEPTS}")
     return number
 
 

@@ -6,6 +6,7 @@ and further items to lists of tables. Nothing can be said twice, whatever the fi
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -17,7 +18,7 @@ from typing import Any
 from msgspec import Struct
 
 from nvid.configuration.places import Origins, Place, spell
-from nvid.configuration.positions import Positions, Written
+from nvid.configuration.positions import Positions, TooDeep, Written
 from nvid.configuration.problems import Origin, Problem
 
 LARGEST_FILE = 64 * 1024 * 1024
@@ -119,6 +120,9 @@ def _load(path: Path) -> _File | Problem:
 
 
 def _parsed(path: Path, content: bytes) -> _File | Problem:
+    if content.startswith(codecs.BOM_UTF8):
+        message = "the file begins with a byte order mark, which TOML does not have"
+        return Problem(path, 1, "", message, "save the file as UTF-8 without it")
     try:
         text = content.decode()
     except UnicodeDecodeError as wrong:
@@ -127,7 +131,7 @@ def _parsed(path: Path, content: bytes) -> _File | Problem:
         return Problem(path, line, "", message, "save the file as UTF-8, as TOML wants it")
     try:
         return _File(path, tomllib.loads(text), Positions(text))
-    except RecursionError:
+    except (RecursionError, TooDeep):
         message = "lists or tables are nested too deeply"
         return Problem(path, 1, "", message, "no key of nvid needs more than four levels")
     except ValueError as wrong:  # TOMLDecodeError, and int() on a number of thousands of digits

@@ -1,7 +1,9 @@
 """The control socket: Varlink, so that ``varlinkctl`` and other programs can use it too.
 
 Everybody may ask how it is. What changes something wants root, the daemon's own user, or a member
-of the group ``nvid``; the kernel says who asks (SO_PEERCRED, unix(7)). Annotations are not postponed here: asyncvarlink 0.3 reads them.
+of the group ``nvid``; the kernel says who asks (SO_PEERCRED, unix(7)).
+
+Annotations are not postponed here: asyncvarlink 0.3 reads them as they are.
 """
 
 import asyncio
@@ -31,7 +33,7 @@ from asyncvarlink.types import FileDescriptorArray
 
 from nvid import __version__
 from nvid.daemon.status import Status
-from nvid.errors import NvidError
+from nvid.errors import ConfigurationError, NvidError
 
 GROUP = "nvid"
 INTERFACE = "org.nvid.Control"
@@ -59,6 +61,16 @@ class BadConfiguration(TypedVarlinkErrorReply, interface=INTERFACE):
         problems: list[Problem]
 
 
+def bad_configuration(error: ConfigurationError) -> BadConfiguration:
+    """The error reply for a configuration that was not accepted."""
+    problems = [
+        Problem(str(each.file), each.line, each.key, each.message, each.remedy)
+        for each in error.problems
+    ]
+    # The annotation promises JSON, the class converts by its declared parameters.
+    return BadConfiguration(problems=problems)  # type: ignore[arg-type]
+
+
 class NotPermitted(TypedVarlinkErrorReply, interface=INTERFACE):
     """The caller may not do this."""
 
@@ -76,11 +88,14 @@ class Failed(TypedVarlinkErrorReply, interface=INTERFACE):
 class Backend(Protocol):
     """What the daemon can be asked for."""
 
-    async def status(self) -> Status: ...
+    async def status(self) -> Status:
+        """How everything is."""
 
-    async def reload(self) -> int: ...
+    async def reload(self) -> int:
+        """Read the files again; the number of changes. Raises BadConfiguration or NvidError."""
 
-    async def down(self) -> list[str]: ...
+    async def down(self) -> list[str]:
+        """Remove everything and end; what was removed. Raises NvidError."""
 
 
 class Control(VarlinkInterface, name=INTERFACE):
@@ -131,7 +146,8 @@ class _Connection(VarlinkInterfaceServerProtocol):
             raise NotPermitted(
                 message=f"{call.method_name} needs root or membership of the group {GROUP}"
             )
-        return super().call_received(call, fds)
+        waiting: asyncio.Future[None] | None = super().call_received(call, fds)
+        return waiting
 
 
 def _group_id() -> int | None:

@@ -6,6 +6,7 @@ held, so a record is sent only when the journal's socket can take it, and counte
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -61,6 +62,7 @@ class Journal:
         self._probe: socket.socket | None = None
 
     def __call__(self, _logger: object, _method: str, event: Event) -> Event:
+        """Send one record, or count it as lost; never waits."""
         message = _one_line(str(event.pop("event")))
         priority = _PRIORITIES[event.pop("level")]
         if self._takes_more():
@@ -91,16 +93,17 @@ class Lines:
         self._colour = stream.isatty() and "NO_COLOR" not in os.environ
 
     def __call__(self, _logger: object, _method: str, event: Event) -> Event:
+        """Write one record."""
         message = _one_line(str(event.pop("event")))
         level = event.pop("level")
         fields = "".join(f" {name}={_quoted(value)}" for name, value in event.items())
         line = f"{level}: {message}{fields}"
         if self._colour and level in _COLOURS:
             line = f"{_COLOURS[level]}{line}{_RESET}"
-        try:
-            print(line, file=self._stream, flush=True)
-        except OSError:
-            pass  # Nobody reads; there is nowhere left to say so.
+        # When nobody reads, there is nowhere left to say so.
+        with contextlib.suppress(OSError):
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
         raise structlog.DropEvent
 
 
@@ -117,6 +120,7 @@ class _Bridge(logging.Handler):
     """What libraries say through the standard library's logging."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Hand the record on."""
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + "".join(traceback.format_exception(*record.exc_info))

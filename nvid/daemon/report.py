@@ -23,7 +23,7 @@ from nvid.daemon.status import (
 from nvid.daemon.usage import Usage, pools_of
 from nvid.desired.ruleset.account import DIRECTIONS, nvi_counter
 from nvid.desired.ruleset.classify import DROPS
-from nvid.desired.ruleset.identity import counted
+from nvid.desired.ruleset.identity import counted, translations
 from nvid.reconcile import Round
 
 _REMEMBERED_REPAIRS = 20
@@ -54,7 +54,7 @@ class History:
             self.repairs[kind] += 1
             action = _ACTIONS[text[0]]
             culprit = ", ".join(culprits) or None
-            self.last_repairs.append(Repair(f"{kind} {text[2:]}", action, culprit, time.time()))
+            self.last_repairs.append(Repair(text[2:], action, culprit, time.time()))
         del self.last_repairs[:-_REMEMBERED_REPAIRS]
 
     def loaded(self) -> None:
@@ -96,7 +96,8 @@ def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -
 def _problems(last: Round | None, history: History) -> list[str]:
     found = [] if history.metrics_problem is None else [history.metrics_problem]
     if last is not None:
-        found += [each for each in (last.error, last.announce_error) if each is not None]
+        errors = (last.error, last.announce_error, last.state_error)
+        found += [each for each in errors if each is not None]
         found += last.foreign
     return found
 
@@ -111,7 +112,7 @@ def _nvi(nvi: Nvi, last: Round | None, usage: Usage) -> NviStatus:
         state=_nvi_state(nvi, last, problems),
         problems=problems,
         interfaces=[interface.name for interface in present],
-        translations=len(nvi.statics) + len(nvi.dnats) + len(nvi.snats),
+        translations=len(translations(nvi)),
         flows=None if usage.flows is None else usage.flows.get(nvi.name, 0),
     )
 
@@ -137,9 +138,7 @@ def _uplinks(last: Round | None) -> list[UplinkStatus]:
     ]
 
 
-def snapshot(
-    configuration: Configuration, now: Status, history: History, usage: Usage
-) -> Snapshot:
+def snapshot(configuration: Configuration, now: Status, history: History, usage: Usage) -> Snapshot:
     """What a scrape shows."""
     numbers = usage.numbers
     return Snapshot(
@@ -202,7 +201,8 @@ def _spoken(done: Round) -> list[str]:
     """Lasting problems: said when they appear, not in every round."""
     found = [f"{nvi}: {text}" for nvi, texts in done.desired.problems.items() for text in texts]
     found += done.foreign
-    return found + ([done.announce_error] if done.announce_error else [])
+    found += [each for each in (done.announce_error, done.state_error) if each is not None]
+    return found
 
 
 def _uplink_lines(before: Round | None, done: Round) -> list[Line]:

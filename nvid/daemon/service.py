@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,11 +21,11 @@ import structlog
 from nvid import names
 from nvid.configuration import ConfigurationError, Loaded, load
 from nvid.daemon import notify, report
-from nvid.daemon.control import BadConfiguration, ControlServer, Problem
+from nvid.daemon.control import BadConfiguration, ControlServer, bad_configuration
 from nvid.daemon.metrics import MetricsServer, Snapshot
 from nvid.daemon.status import Status, headline
 from nvid.daemon.usage import UsageReader
-from nvid.errors import NvidError
+from nvid.errors import NotPermitted, NvidError
 from nvid.kernel.events import EVERYTHING, ROUTING, Event, Watch
 from nvid.reconcile import Reconciler, Round
 
@@ -31,6 +33,8 @@ COALESCE = 0.02
 """Seconds that events are gathered before a look: one command makes many of them."""
 SLOWEST = 10.0
 """The longest wait between rounds when somebody keeps undoing what nvid mends."""
+FIGHT = 30.0
+"""More than a few rounds of repairs within these seconds are a fight with another manager."""
 RETRY = 1.0
 """Seconds before the first try again after the kernel refused something."""
 _LOGGED_AT_MOST = 20
@@ -66,7 +70,7 @@ class Service:
         self._control = ControlServer(daemon.socket, self)
         self._metrics = MetricsServer(self._scrape)
         self._last: Round | None = None
-        self._fights = 0
+        self._repaired_at: deque[float] = deque(maxlen=20)
         self._failures = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -82,7 +86,10 @@ class Service:
             loop.add_reader(self._watch.routing, self._on_events, self._watch.read_routing)
             loop.add_reader(self._watch.netfilter, self._on_events, self._watch.read_netfilter)
             self._reconciler = await self._work(Reconciler, daemon.state_dir)
-            await self._round(EVERYTHING)
+            self._reconciler.check_window(daemon)
+            first = await self._round(EVERYTHING)
+            if not first.permitted:
+                raise NotPermitted(first.error)
             self._handle_signals(loop)
             notify.ready(headline(self._status()))
             log.info("running", config=str(self._path), status=headline(self._status()))
@@ -156,7 +163,8 @@ class Service:
         keeps refusing."""
         if self._failures:
             return min(RETRY * 2.0 ** (self._failures - 1), SLOWEST)
-        return min(COALESCE * 2.0 ** max(self._fights - 5, 0), SLOWEST)
+        recent = sum(time.monotonic() - at < FIGHT for at in self._repaired_at)
+        return min(COALESCE * 2.0 ** max(recent - 3, 0), SLOWEST)
 
     async def _round(self, kinds: frozenset[str]) -> Round:
         """One round, and everything that follows from it: status, log, metrics."""
@@ -179,7 +187,8 @@ class Service:
         self._history.note(done, culprits)
         self._report(done, culprits)
         self._last = done
-        self._fights = self._fights + 1 if done.repairs else 0
+        if done.repairs:
+            self._repaired_at.append(time.monotonic())
         self._failures = self._failures + 1 if done.error else 0
         if done.error or done.repairs:
             # Look again: whether it worked, and whether somebody has undone it.
@@ -191,9 +200,9 @@ class Service:
     def _report(self, done: Round, culprits: tuple[str, ...]) -> None:
         for line in report.lines(self._last, done, culprits)[:_LOGGED_AT_MOST]:
             log.log(line.level, line.text, **line.fields)
-        if self._fights and self._fights % 10 == 0:
+        if done.repairs and self._pause() > 1:
             log.warning(
-                "somebody keeps undoing repairs; the pauses between repairs grow",
+                "somebody keeps undoing repairs; the pauses between them grow",
                 pause_seconds=round(self._pause(), 2),
             )
 
@@ -223,20 +232,16 @@ class Service:
             self._history.reload_successful = False
             for problem in error.problems:
                 log.error(str(problem))
-            raise BadConfiguration(
-                problems=[
-                    Problem(str(each.file), each.line, each.key, each.message, each.remedy)
-                    for each in error.problems
-                ]
-            ) from error
-        before = self._loaded
-        self._loaded = loaded
+            raise bad_configuration(error) from error
+        assert self._reconciler is not None
         try:
-            done = await self._locked_round(EVERYTHING)
+            self._reconciler.check_window(loaded.configuration.daemon)
         except NvidError:
-            self._loaded = before
             self._history.reload_successful = False
             raise
+        before = self._loaded
+        self._loaded = loaded
+        done = await self._locked_round(EVERYTHING)
         if done.error is not None:
             self._loaded = before
             self._history.reload_successful = False
@@ -337,5 +342,3 @@ def serve(path: Path) -> int:
         return await Service(path, loaded).run()
 
     return asyncio.run(main())
-
-

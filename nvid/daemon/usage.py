@@ -101,9 +101,7 @@ def _count(
     # A single NVI has all the flows there are; several are told apart by a label bit.
     bits = {nvi.name: nvi_label(numbers.nvis.get(nvi.name, 0)) for nvi in configuration.nvis}
     several = len(bits) > 1
-    found = conntrack.usage(
-        bound, bits.values() if several else (), (pool for _, _, pool in pools)
-    )
+    found = conntrack.usage(bound, bits.values() if several else (), (pool for _, _, pool in pools))
     return Usage(
         {name: found.by_label[bit] if several else found.flows for name, bit in bits.items()},
         {snat.key_path: n for (_, snat, _), n in zip(pools, found.by_pool, strict=True)},

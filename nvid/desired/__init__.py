@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nvid.configuration.types import Configuration
-from nvid.configuration.types import Nvi
+from nvid.configuration.types import Configuration, Nvi
 from nvid.configuration.values import IPNetwork
 from nvid.desired import links, routing
 from nvid.desired.numbers import Numbers

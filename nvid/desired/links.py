@@ -39,9 +39,7 @@ def pair_addresses(nvis: Iterable[Nvi], numbers: Numbers) -> Iterator[Address]:
         yield Address(nvi.peer, names.peer_address(numbers.nvis[nvi.name]), 32)
 
 
-def pair_neighbours(
-    nvis: Iterable[Nvi], numbers: Numbers, machine: Machine
-) -> Iterator[Neighbour]:
+def pair_neighbours(nvis: Iterable[Nvi], numbers: Numbers, machine: Machine) -> Iterator[Neighbour]:
     """The one permanent neighbour for each family on the main end, however many flows."""
     for nvi in nvis:
         number = numbers.nvis[nvi.name]

@@ -30,9 +30,7 @@ def allocate(configuration: Configuration, previous: Numbers) -> Numbers:
             previous.uplinks,
             names.UPLINK_LANES,
         ),
-        nvis=_allocate(
-            [nvi.name for nvi in configuration.nvis], previous.nvis, names.PAIR_NUMBERS
-        ),
+        nvis=_allocate([nvi.name for nvi in configuration.nvis], previous.nvis, names.PAIR_NUMBERS),
     )
 
 

@@ -43,6 +43,7 @@ class Pair:
 
     @property
     def key(self) -> str:
+        """Its identity in the kernel."""
         return self.nvi
 
     def __str__(self) -> str:
@@ -59,6 +60,7 @@ class Address:
 
     @property
     def key(self) -> tuple[str, IPAddress, int]:
+        """Its identity in the kernel."""
         return (self.interface, self.address, self.prefix_length)
 
     def __str__(self) -> str:
@@ -76,6 +78,7 @@ class Neighbour:
 
     @property
     def key(self) -> tuple[str, IPAddress, bool]:
+        """Its identity in the kernel."""
         return (self.interface, self.address, self.mac is None)
 
     def __str__(self) -> str:
@@ -98,6 +101,7 @@ class Route:
 
     @property
     def key(self) -> tuple[int, IPNetwork, int]:
+        """Its identity in the kernel."""
         return (self.table, self.destination, self.metric)
 
     def __str__(self) -> str:
@@ -135,6 +139,7 @@ class Rule:
 
     @property
     def key(self) -> Rule:
+        """Its identity in the kernel."""
         return self
 
     def __str__(self) -> str:
@@ -163,6 +168,7 @@ class Sysctl:
 
     @property
     def key(self) -> str:
+        """Its identity in the kernel."""
         return self.path
 
     def __str__(self) -> str:

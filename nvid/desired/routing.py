@@ -57,9 +57,7 @@ def rules(
         yield from _guard_rules(daemon, nvis, numbers, machine, family)
 
 
-def _lane_rules(
-    daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family
-) -> Iterator[Rule]:
+def _lane_rules(daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family) -> Iterator[Rule]:
     marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
     yield Rule(
         family,
@@ -178,9 +176,7 @@ def _uplink_routes(daemon: Daemon, uplink: UplinkState, family: Family) -> Itera
 
 def _nvi_routes(daemon: Daemon, nvi: Nvi, number: int, family: Family) -> Iterator[Route]:
     table = nvi_table(daemon, number)
-    gateway: IPAddress = (
-        names.pair_gateway_ipv4(number) if family == 4 else names.PAIR_GATEWAY_IPV6
-    )
+    gateway: IPAddress = names.pair_gateway_ipv4(number) if family == 4 else names.PAIR_GATEWAY_IPV6
     yield _default(table, family, nvi.name, gateway)
     if nvi.on_failure == "closed":
         yield _last_route(table, family)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from nvid.configuration.types import Configuration
-from nvid.configuration.types import Nvi
+from nvid.configuration.types import Configuration, Nvi
 from nvid.desired.objects import Sysctl
 from nvid.desired.pools import Proxied, global_networks
 from nvid.desired.uplinks import UplinkState

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from nvid.configuration.types import Configuration
-from nvid.configuration.types import Uplink
+from nvid.configuration.types import Configuration, Uplink
 from nvid.configuration.values import IPAddress
 from nvid.desired.numbers import Numbers
 from nvid.desired.objects import Family
@@ -53,7 +52,7 @@ def uplink_states(
 
 def _state(uplink: Uplink, interface: Interface | None, lane: int) -> UplinkState:
     reason = _reason(uplink.interface, interface)
-    gateways = {gateway.version: gateway for gateway in uplink.gateways}
+    gateways: dict[int, IPAddress] = {each.version: each for each in uplink.gateways}
     return UplinkState(
         name=uplink.name,
         lane=lane,
@@ -94,7 +93,9 @@ def _translated_source(
         for each in interface.addresses
         if each.address.version == family and each.usable and each.lasting
     ]
-    near = [each for each in candidates if gateway is not None and gateway in each.interface.network]
+    near = [
+        each for each in candidates if gateway is not None and gateway in each.interface.network
+    ]
     chosen = next(iter(near or candidates), None)
     return chosen.address if chosen is not None else None
 

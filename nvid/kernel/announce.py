@@ -49,7 +49,7 @@ def _neighbour(mac: bytes, address: IPv6Address) -> bytes:
 
 def _checksum(data: bytes) -> int:
     """RFC 1071, over an even number of bytes."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -40,7 +40,9 @@ def observe(
         return Observed(
             pairs=links.observe(ipr),
             addresses=addresses.observe(ipr, found.own),
-            neighbours=neighbours.observe(ipr, found.own, found.interfaces, protocol),
+            neighbours=neighbours.observe(
+                ipr, found.own, found.interfaces, protocol, desired.neighbours
+            ),
             routes=routes.observe(ipr, protocol, found.interfaces),
             rules=rules.observe(ipr, protocol),
             sysctls=sysctls.observe(desired.sysctls, originals),

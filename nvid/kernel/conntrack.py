@@ -88,9 +88,7 @@ def end_untranslated(wanted: MarkFilter, own: Iterable[IPAddress]) -> int:
 
     def began_before(flow: Flow) -> bool:
         special = flow.destination.is_multicast or flow.source.is_loopback
-        return not (
-            flow.translated or special or flow.source in local or flow.destination in local
-        )
+        return not (flow.translated or special or flow.source in local or flow.destination in local)
 
     return end(wanted, began_before)
 

@@ -11,14 +11,13 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
-from nvid import names
 from nvid.configuration.types import Configuration
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
 from nvid.desired.objects import Route
 from nvid.desired.routing import nvi_table, uplink_table
 from nvid.desired.sysctls import DECIDING
-from nvid.kernel import routes, rules, sysctls
+from nvid.kernel import links, routes, rules, sysctls
 from nvid.kernel.netlink import dump
 from nvid.machine import Interface, InterfaceAddress, Machine
 
@@ -68,13 +67,12 @@ def look(ipr: IPRoute, sysctl_originals: Mapping[str, str]) -> Facts:
 
 
 def _interface(message: Any, addresses: tuple[InterfaceAddress, ...]) -> Interface:
-    alias = message.get("ifalias") or ""
     return Interface(
         name=message.get("ifname"),
         index=message["index"],
         up=bool(message["flags"] & IFF_UP),
         carrier=bool(message["flags"] & IFF_LOWER_UP),
-        ours=alias.split(" ")[0] == names.ALIAS,
+        ours=links.whose(message) is not None,
         addresses=addresses,
     )
 

@@ -1,4 +1,8 @@
-"""Pairs: two veth ends that carry nvid's alias, looked at and made as one object."""
+"""Pairs: two veth ends that carry nvid's alias, looked at and made as one object.
+
+The alias says whose an end is and of which NVI. Where somebody has taken the alias away, the
+interface group still tells; an end without either is a foreign link.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +20,33 @@ IFF_UP = 0x1
 
 
 def observe(ipr: IPRoute) -> tuple[Pair, ...]:
-    """Every pair that carries nvid's alias, whole or half."""
+    """Every pair of nvid's, whole or half."""
     ends: dict[str, dict[str, LinkEnd]] = {}
     for message in dump(ipr, "link"):
-        alias = message.get("ifalias") or ""
-        words = alias.split(" ")
-        if len(words) == 3 and words[0] == names.ALIAS and words[1] in ("main", "peer"):
-            ends.setdefault(words[2], {})[words[1]] = _end(message, alias)
+        owner = whose(message)
+        if owner is not None:
+            nvi, side = owner
+            ends.setdefault(nvi, {})[side] = _end(message)
     return tuple(Pair(nvi, each.get("main"), each.get("peer")) for nvi, each in ends.items())
 
 
-def _end(message: Any, alias: str) -> LinkEnd:
+def whose(message: Any) -> tuple[str, str] | None:
+    """The NVI and the side ("main" or "peer") of one of nvid's links; None for all others."""
+    words = (message.get("ifalias") or "").split(" ")
+    if len(words) == 3 and words[0] == names.ALIAS and words[1] in ("main", "peer"):
+        return words[2], words[1]
+    name, group = message.get("ifname"), message.get("group")
+    if group == names.MAIN_GROUP:
+        return name, "main"
+    if group == names.PEER_GROUP:
+        return name.removesuffix("p"), "peer"
+    return None
+
+
+def _end(message: Any) -> LinkEnd:
     return LinkEnd(
         name=message.get("ifname"),
-        alias=alias,
+        alias=message.get("ifalias") or "",
         address=message.get("address"),
         group=message.get("group") or 0,
         mtu=message.get("mtu"),
@@ -47,7 +64,8 @@ def make(ipr: IPRoute, changes: Iterable[Change[Pair]]) -> None:
 
 def _make(ipr: IPRoute, before: Pair | None, after: Pair) -> None:
     main, peer = after.main, after.peer
-    assert main is not None and peer is not None
+    assert main is not None
+    assert peer is not None
     if before is not None and before.main is not None and before.peer is not None:
         _mend(ipr, before.main, main)
         _mend(ipr, before.peer, peer)
@@ -83,6 +101,8 @@ def _mend(ipr: IPRoute, before: LinkEnd, after: LinkEnd) -> None:
         for name in ("address", "mtu", "group")
         if getattr(before, name) != getattr(after, name)
     }
+    if before.alias != after.alias:
+        wanted["ifalias"] = after.alias
     if wanted:
         ipr.link("set", index=index, **wanted)
 

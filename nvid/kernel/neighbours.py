@@ -1,7 +1,7 @@
 """Permanent neighbours on the pairs, proxy neighbours on NAT-enabled interfaces.
 
 A permanent entry on a pair is nvid's. A proxy entry carries nvid's protocol number (NDA_PROTOCOL,
-kernels from 5.2); another one of the same address serves as well and is left alone.
+kernels from 5.2); somebody else's entry of the same address serves as well and is left alone.
 """
 
 from __future__ import annotations
@@ -22,21 +22,28 @@ NTF_PROXY = 0x08
 
 
 def observe(
-    ipr: IPRoute, own: Mapping[int, str], interfaces: Mapping[int, str], protocol: int
+    ipr: IPRoute,
+    own: Mapping[int, str],
+    interfaces: Mapping[int, str],
+    protocol: int,
+    desired: Iterable[Neighbour],
 ) -> tuple[Neighbour, ...]:
-    """nvid's entries: permanent ones on its pairs, proxies with its protocol number."""
+    """nvid's entries: permanent ones on its pairs, proxies with its protocol number. A proxy of
+    somebody else counts as there when it is desired, so that it is neither made nor deleted."""
+    wanted = frozenset(desired)
     found = []
     for family in (socket.AF_INET, socket.AF_INET6):
         for message in dump(ipr, "neigh", family=family):
             if message["ifindex"] in own and message["state"] & NUD_PERMANENT:
-                name, mac = own[message["ifindex"]], message.get("lladdr")
-                address = ip_address(message.get("dst"))
+                mac, address = message.get("lladdr"), ip_address(message.get("dst"))
                 if mac is not None and not address.is_multicast:
-                    found.append(Neighbour(name, address, mac))
+                    found.append(Neighbour(own[message["ifindex"]], address, mac))
         for message in dump(ipr, "neigh", family=family, flags=NTF_PROXY):
             name = interfaces.get(message["ifindex"])
-            if name is not None and message.get("protocol") == protocol:
-                found.append(Neighbour(name, ip_address(message.get("dst")), None))
+            if name is not None:
+                entry = Neighbour(name, ip_address(message.get("dst")), None)
+                if message.get("protocol") == protocol or entry in wanted:
+                    found.append(entry)
     return tuple(found)
 
 

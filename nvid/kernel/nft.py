@@ -6,6 +6,7 @@ network namespace of the thread that made it.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import Any
 
@@ -13,6 +14,9 @@ import msgspec
 from nftables import Nftables
 
 from nvid.errors import KernelRefused, NotPermitted
+
+_LARGE = 1 << 20
+_libc = ctypes.CDLL(None)
 
 
 class Nft:
@@ -38,6 +42,7 @@ class Nft:
             status, _, errors = self._nft.cmd_from_file(f"/proc/self/fd/{descriptor}")
         finally:
             os.close(descriptor)
+        _give_back_memory(len(text))
         if status != 0:
             raise _refusal(errors)
 
@@ -51,7 +56,14 @@ class Nft:
         if not output:
             return []
         found: list[dict[str, Any]] = msgspec.json.decode(output)["nftables"]
+        _give_back_memory(len(output))
         return found
+
+
+def _give_back_memory(size: int) -> None:
+    """After a large table, glibc keeps ten times its size in free memory (malloc_trim(3))."""
+    if size > _LARGE:
+        _libc.malloc_trim(0)
 
 
 def _refusal(errors: str) -> KernelRefused | NotPermitted:

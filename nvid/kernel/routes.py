@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -37,20 +37,25 @@ def observe(ipr: IPRoute, protocol: int, interfaces: Mapping[int, str]) -> tuple
     )
 
 
-def foreign(ipr: IPRoute, protocol: int, tables: TableRange, wanted: Iterable[Route]) -> set[str]:
-    """Routes of others where nvid wants its own, in words: in its tables, or for the same
+def foreign(
+    ipr: IPRoute, protocol: int, tables: TableRange, wanted: Iterable[Route]
+) -> dict[Hashable, str]:
+    """Routes of others where nvid wants its own, in words by key: in its tables, or for the same
     destination and metric elsewhere."""
+    wanted = tuple(wanted)
     keys = {route.key for route in wanted}
-    shared = {route.table for route in wanted}
-    found = set()
+    found: dict[Hashable, str] = {}
     for family in (socket.AF_INET, socket.AF_INET6):
-        for table in sorted(shared):
+        for table in sorted({route.table for route in wanted}):
             for message in _dump_by(ipr, family, table=table):
                 route = _route(message, {})
                 if message["proto"] == protocol or route.table != table:
                     continue
                 if route.key in keys or table in tables:
-                    found.add(f"{route} belongs to routing protocol {message['proto']}")
+                    found[route.key] = (
+                        f"{route} is somebody else's (routing protocol {message['proto']}), where "
+                        f"nvid would have its own; remove it, or give nvid other numbers"
+                    )
     return found
 
 
@@ -128,4 +133,3 @@ def _send(
         fields["flags"] = RTNH_F_ONLINK
     with refusing(route, gone_is_fine=command == "del"):
         ipr.route(command, **fields)
-

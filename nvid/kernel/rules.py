@@ -32,8 +32,8 @@ def observe(ipr: IPRoute, protocol: int) -> tuple[Rule, ...]:
 def foreign(ipr: IPRoute, protocol: int, base: int) -> set[str]:
     """Rules of others inside nvid's window of priorities, in words."""
     return {
-        f"{_rule(message)} belongs to somebody else, inside nvid's priorities "
-        f"{base} to {base + RuleOffset.LAST}"
+        f"{_rule(message)} is somebody else's, inside nvid's priorities {base} to "
+        f"{base + RuleOffset.LAST}; move it, or set [daemon] rule_priority"
         for family in (socket.AF_INET, socket.AF_INET6)
         for message in dump(ipr, "rule", family=family)
         if message.get("protocol") != protocol

@@ -13,6 +13,7 @@ from nvid.configuration.checks import (
     routes,
     snats,
     statics,
+    tenants,
     uplinks,
 )
 from nvid.configuration.convert import Declared
@@ -22,6 +23,7 @@ from nvid.configuration.types import Configuration
 _CHECKS: tuple[Callable[[Configuration], Iterator[Finding]], ...] = (
     marks.check,
     uplinks.check,
+    tenants.check,
     interfaces.check,
     statics.check,
     destinations.check,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from nvid.configuration.checks.claims import Claim, clashes
 from nvid.configuration.findings import Finding
-from nvid.configuration.types import Configuration, Nvi, PortRange, Static
+from nvid.configuration.types import Configuration, IPNetwork, Nvi, PortRange, Static
 from nvid.configuration.values import network_text
 
 
@@ -62,8 +62,7 @@ def _ports(static: Static) -> Iterator[Finding]:
         )
 
 
-def _claim(static: Static, owner: str, network: object, port: int | None) -> Claim:
-    side = static.local if network is static.local else static.global_
+def _claim(static: Static, owner: str, side: IPNetwork, port: int | None) -> Claim:
     if static.protocol is None or port is None:
         return Claim(static, owner, side)
     return Claim(static, owner, side, (static.protocol,), PortRange(port, port))

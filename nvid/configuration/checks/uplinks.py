@@ -9,19 +9,13 @@ from nvid.configuration.types import Configuration, IPAddress, Uplink
 
 
 def check(configuration: Configuration) -> Iterator[Finding]:
-    """Uplinks with one interface and one gateway, or without any gateway."""
+    """Uplinks with one interface and one gateway. An uplink without any is not read at all."""
     owners: dict[tuple[str, IPAddress | None], Uplink] = {}
     for uplink in configuration.uplinks:
-        if not uplink.gateways and not uplink.gateway_auto:
-            yield Finding(
-                f"{uplink.key_path}.gateway",
-                "the uplink has no gateway",
-                'write the address of the next hop, or "auto"',
-            )
         for gateway in uplink.gateways or (None,):
             owner = owners.setdefault((uplink.interface, gateway), uplink)
             if owner is not uplink:
-                hop = "the same next hop" if gateway is None else f"{gateway}"
+                hop = "the default route" if gateway is None else f"{gateway}"
                 yield Finding(
                     f"{uplink.key_path}.gateway",
                     f"{hop} on {uplink.interface} belongs to",

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from hashlib import blake2s
 
 from nvid.configuration.translations import Dnat, Snat
-from nvid.configuration.types import Nvi
 from nvid.configuration.values import AddressRange, Pools, UplinkAddress, network_text
 from nvid.desired.ruleset.classify import FIRST_NVI_LABEL, nvi_label
 from nvid.desired.ruleset.identity import counted, counter_name
@@ -171,9 +170,7 @@ def _map_rules(maps: tuple[Map, ...]) -> Iterator[str]:
                     )
             elif "inet_proto" in each.key:
                 yield (
-                    f"{match}ct status dnat counter name "
-                    f"{first} . meta l4proto map @{each.name}"
+                    f"{match}ct status dnat counter name {first} . meta l4proto map @{each.name}"
                 )
             else:
                 yield f"{match}ct status dnat counter name {first} map @{each.name}"
-

@@ -33,6 +33,9 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
         f"{TO_MAIN} goto bind_flow",
     ]
     flow = [
+        # The kernel's own multicast chatter on the pair (MLD, IGMP).
+        "ip daddr 224.0.0.0/4 drop",
+        "ip6 daddr ff00::/8 drop",
         f"meta mark & {marks.state_mask:#010x} != {marks.entering:#010x} {drop('unmarked')}",
         # every-packet: the flow was bound by its first packet.
         f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} {field} vmap @forward_lanes",

@@ -140,9 +140,11 @@ def _bound_output(plan: Plan, accounting: tuple[str, ...]) -> Chain:
         *accounting,
         f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @return_lanes",
     ]
-    for nvi in plan.nvis:
-        if nvi.local and nvi.path == "every-packet":
-            rules.append(f"goto enter_{plan.number(nvi)}")
+    rules += [
+        f"goto enter_{plan.number(nvi)}"
+        for nvi in plan.nvis
+        if nvi.local and nvi.path == "every-packet"
+    ]
     rules.append(f"ct mark & {marks.forward_mask:#010x} vmap @forward_lanes")
     return Chain("bound_output", tuple(rules))
 
@@ -231,8 +233,10 @@ def interface_map(name: str, verdicts: dict[Nvi, str]) -> Map:
 
 
 def nvi_label(number: int) -> int:
-    """The conntrack label bit of the flows of NVI ``number``. Bits 96 to 127 serve 32 NVIs; beyond that NVIs
-    share bits, and so the counters of both directions."""
+    """The conntrack label bit of the flows of NVI ``number``.
+
+    Bits 96 to 127 serve 32 NVIs; beyond that NVIs share bits, and so their counters.
+    """
     return FIRST_NVI_LABEL + number % 32
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
 
 from nvid.configuration.values import AddressRange, IPAddress, IPNetwork
 
@@ -41,7 +42,7 @@ def _cut(spans: list[tuple[int, int, int, str]]) -> Iterator[tuple[int, int, str
     edges = sorted({first for first, *_ in spans} | {last + 1 for _, last, *_ in spans})
     opened: list[tuple[int, int, str]] = []
     upcoming = 0
-    for start, following in zip(edges, edges[1:], strict=False):
+    for start, following in pairwise(edges):
         while upcoming < len(spans) and spans[upcoming][0] <= start:
             _, last, place, text = spans[upcoming]
             heappush(opened, (place, last, text))

@@ -46,5 +46,10 @@ def counted(nvis: tuple[Nvi, ...]) -> tuple[Counted, ...]:
     return tuple(
         Counted(counter_name(nvi, each), nvi.name, kind_of(each), each.label)
         for nvi in nvis
-        for each in (*nvi.statics, *nvi.dnats, *nvi.snats)
+        for each in translations(nvi)
     )
+
+
+def translations(nvi: Nvi) -> tuple[Translation, ...]:
+    """All entries of an NVI that translate, in file order by kind."""
+    return (*nvi.statics, *nvi.dnats, *nvi.snats)

@@ -87,5 +87,3 @@ def join(parts: Iterable[Ruleset]) -> Ruleset:
     for part in parts:
         whole += part
     return whole
-
-

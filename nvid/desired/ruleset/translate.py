@@ -58,7 +58,9 @@ def translation(plan: Plan, labels: dict[str, int]) -> Ruleset:
     local = [nvi for nvi in plan.nvis if nvi.local]
     if local:
         rules = [f"jump dnat_{plan.number(nvi)}" for nvi in local]
-        hooks.append(Chain("translate_own_destination", tuple(rules), Hook("nat", "output", DSTNAT)))
+        hooks.append(
+            Chain("translate_own_destination", tuple(rules), Hook("nat", "output", DSTNAT))
+        )
     hooks.append(
         Chain(
             "translate_source",
@@ -276,7 +278,7 @@ def _match(snat: Snat, family: Family) -> str:
 
 
 def _entry(plan: Plan, nvi: Nvi, snat: Snat, label: int | None) -> Iterator[Chain]:
-    """The chain of one entry. A flow that reaches it is translated, dropped, or left by ``none``."""
+    """The chain of one entry: a flow that reaches it is translated, dropped, or left alone."""
     name = chain_name(nvi, snat)
     rules = [] if label is None else [f"ct label set {label}"]
     to = snat.to

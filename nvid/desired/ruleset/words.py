@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nvid import names
 from nvid.configuration.types import Daemon, Nvi
-from nvid.configuration.values import IPNetwork, InterfacePattern, PortRange, network_text
+from nvid.configuration.values import InterfacePattern, IPNetwork, PortRange, network_text
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
 from nvid.desired.uplinks import UplinkState
@@ -55,6 +55,7 @@ class Plan:
 
     @property
     def marks(self) -> Marks:
+        """The layout of the configured mask."""
         return Marks(self.daemon.fwmark_mask)
 
     def number(self, nvi: Nvi) -> int:
@@ -110,7 +111,6 @@ def widest(patterns: Iterable[InterfacePattern]) -> tuple[InterfacePattern, ...]
             for other in patterns
         )
     )
-
 
 
 def protocol(name: str) -> int:
