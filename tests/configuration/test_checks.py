@@ -409,6 +409,29 @@ REFUSED = [
         "of its own",
     ),
     (
+        "two uplinks that follow one default route",
+        '[uplink.isp1]\ninterface = "wan0"\ngateway = "auto"\n'
+        '[uplink.isp2]\ninterface = "wan0"\ngateway = "auto" #@\n',
+        "uplink.isp2.gateway",
+        "the default route on wan0 belongs to uplink.isp1 (",
+        "of its own",
+    ),
+    (
+        "a tenant's route to nowhere",
+        '[tenant.red]\ninterfaces = "red0"\nroutes = [{ to = "10.9.0.0/16" }] #@\n',
+        "tenant.red.routes[0]",
+        "does not say where",
+        "add via, dev or both",
+    ),
+    (
+        "a tenant's route between families",
+        '[tenant.red]\ninterfaces = "red0"\n[[tenant.red.routes]]\nto = "10.9.0.0/16"\n'
+        'via = "fe80::1" #@\n',
+        "tenant.red.routes[0].via",
+        "fe80::1 is IPv6, but the route is IPv4",
+        "one family",
+    ),
+    (
         "a route to nowhere",
         NVI + route('source = "198.51.100.1"', mark="#@"),
         "nvi.nvi0.route[0]",
@@ -517,6 +540,11 @@ TAKEN = [
     (
         "an snat behind one for another protocol",
         snat("198.51.100.1", 'protocol = "udp"') + snat("198.51.100.2"),
+    ),
+    (
+        "an snat behind one for other protocols",
+        snat("198.51.100.1", 'protocol = ["udp", "icmp"]')
+        + snat("198.51.100.2", 'protocol = ["udp", "tcp"]'),
     ),
     (
         "an snat behind one with an exclusion that it does not have",

@@ -40,9 +40,7 @@ def overlap(one: Claim, other: Claim) -> bool:
         not one.protocols or not other.protocols or set(one.protocols) & set(other.protocols)
     )
     ports = one.ports is None or other.ports is None or one.ports.overlaps(other.ports)
-    return bool(
-        same_family and one.network.overlaps(other.network) and protocols and ports  # type: ignore[arg-type]
-    )
+    return bool(same_family and one.network.overlaps(other.network) and protocols and ports)
 
 
 @given(st.lists(claims, max_size=8))

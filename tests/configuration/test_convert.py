@@ -310,7 +310,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_lines(problems: Problem
         ("nvid.toml", 7, "nvi.nvi0.snat[0].source[1]"),
         ("nvid.toml", 8, "nvi.nvi0.snat[0].to"),
         ("nvid.toml", 9, "nvi.nvi0.snat[0].port"),
-        ("nvid.toml", 11, "nvi.nvi0.route[0].via[0]"),
+        ("nvid.toml", 11, "nvi.nvi0.route[0].via"),
         ("more.toml", 3, "nvi.nvi0.snat[1].from"),
     ]
 

@@ -49,4 +49,6 @@ def test_the_nearest_origin_is_found(key_path: str, line: int | None) -> None:
     origins = Origins({parse(key): Origin(file, number) for key, number in lines.items()})
     assert origins.find(key_path) == (None if line is None else Origin(file, line))
     assert set(origins) == set(lines)
+    assert "nvi.nvi0" in origins
+    assert "nvi.nvi1" not in origins
     assert len(origins) == len(lines)

@@ -107,6 +107,7 @@ def test_three_files_with_one_table_are_two_problems(problems: Problems) -> None
         ('a = 1\nb = """x\n', 2, "before the file ends", "left open"),
         ("x = [1,\n2\n", 2, "before the file ends", "left open"),
         (b"a = 1\nb = '\xff'\n", 2, "byte 0xff is not UTF-8", "save the file as UTF-8"),
+        (b"\xef\xbb\xbfa = 1\n", 1, "byte order mark", "without it"),
         ("a = " + "9" * 5000, 1, "not TOML", "toml.io"),
         ("a = " + "[" * 5000, 1, "nested too deeply", "four levels"),
     ],
