@@ -52,6 +52,11 @@ class RuleOffset:
     GUARD: Final = 90  # from a NAT-enabled interface, unseen by the table: stop it
     LAST: Final = 99
 
+    # Behind main (32766) and default (32767), so that it decides nothing that anybody else decides:
+    # without a default route in main, the machine itself would have no way out, its errors neither,
+    # and loose rp_filter would drop what comes in by an uplink.
+    LAST_RESORT: Final = 32768
+
 
 class TableOffset:
     """Offsets from the first number of ``tables``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from nvid.configuration.types import Nvi
 from nvid.configuration.values import AddressRange, IPAddress, IPNetwork, Pools, UplinkAddress
@@ -26,9 +26,15 @@ def global_networks(nvi: Nvi) -> tuple[IPNetwork, ...]:
         if isinstance(snat.to, Pools):
             for part in snat.to.ranges:
                 networks += part.networks
+    return merged(networks)
+
+
+def merged(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """The same addresses in the fewest networks, IPv4 first, in ascending order."""
+    networks = tuple(networks)
     return (
-        *collapse_addresses(each for each in networks if each.version == 4),
-        *collapse_addresses(each for each in networks if each.version == 6),
+        *collapse_addresses(each for each in networks if isinstance(each, IPv4Network)),
+        *collapse_addresses(each for each in networks if isinstance(each, IPv6Network)),
     )
 
 

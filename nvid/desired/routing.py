@@ -12,7 +12,7 @@ from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
 from nvid.desired.objects import Family, Route, Rule
 from nvid.desired.pools import routed_networks
-from nvid.desired.uplinks import FAMILIES, UplinkState
+from nvid.desired.uplinks import FAMILIES, UplinkState, preferred
 from nvid.machine import Machine
 from nvid.names import RuleOffset, TableOffset
 
@@ -55,6 +55,7 @@ def rules(
     for family in families(machine):
         yield from _lane_rules(daemon, uplinks, family)
         yield from _guard_rules(daemon, nvis, numbers, machine, family)
+        yield from _last_resort(daemon, uplinks, family)
 
 
 def _lane_rules(daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family) -> Iterator[Rule]:
@@ -116,6 +117,19 @@ def _guard_rules(
     yield Rule(family, base + RuleOffset.POOLS, table=pools_table(daemon))
     for name in closed_interfaces(nvis, machine):
         yield _blackhole(daemon, family, RuleOffset.GUARD, name)
+
+
+def _last_resort(
+    daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family
+) -> Iterator[Rule]:
+    """What the machine itself sends, and no table has a route for: the preferred uplink."""
+    for uplink in preferred(uplinks, family)[:1]:
+        yield Rule(
+            family,
+            daemon.rule_priority + RuleOffset.LAST_RESORT,
+            input_interface="lo",
+            table=uplink_table(daemon, uplink.lane),
+        )
 
 
 def _blackhole(daemon: Daemon, family: Family, offset: int, interface: str) -> Rule:

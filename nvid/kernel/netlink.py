@@ -19,6 +19,7 @@ from nvid.errors import KernelRefused, NotPermitted
 AF_FAMILY = {4: 2, 6: 10}
 """AF_INET and AF_INET6 of Linux."""
 
+_NOTHING_THERE = {errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT}
 _GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENXIO}
 
 
@@ -30,12 +31,22 @@ def session() -> Iterator[IPRoute]:
 
 
 def dump(ipr: IPRoute, what: str, **filters: Any) -> list[Any]:
-    """All messages of one kind; asked again when somebody changed things meanwhile."""
+    """All messages of one kind; asked again when somebody changed things meanwhile.
+
+    ``filters`` stand in the request's own header, so that the kernel applies them: without a
+    callable of its own, pyroute2 0.9 takes them for a filter that it applies to what came back.
+    A table that was never used, or a family that the kernel lacks, has no messages.
+    Raises KernelRefused.
+    """
     while True:
         try:
-            return list(getattr(ipr, what)("dump", **filters))
+            return list(getattr(ipr, what)("dump", dump_filter=lambda _: True, **filters))
         except NetlinkDumpInterrupted:
             continue
+        except NetlinkError as error:
+            if error.code in _NOTHING_THERE:
+                return []
+            raise KernelRefused(f"cannot list {what}: {error}") from error
 
 
 @contextmanager

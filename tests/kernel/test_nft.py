@@ -1,0 +1,121 @@
+"""The wrapper around libnftables, and how large tables change."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from nvid.errors import KernelRefused
+from nvid.kernel import ruleset
+from nvid.kernel.nft import Nft
+from tests import samples
+from tests.kernel.conftest import Router
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def nft(router: Router) -> Nft:
+    return router.call(Nft)
+
+
+class TestWrapper:
+    def test_a_transaction_is_done_whole_or_not_at_all(self, router: Router, nft: Nft) -> None:
+        with pytest.raises(KernelRefused):
+            router.call(nft.run, "add table inet a\nadd rule inet a missing drop\n")
+        assert router.call(nft.show, "list table inet a") is None
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("add rule inet nowhere c drop", "No such file or directory"),
+            ("add table inet a\nnonsense here\n", "syntax error"),
+            ("add table inet a\nadd chain inet a c { type nat hook forward priority 0; }", "upport"),
+        ],
+    )
+    def test_a_refusal_has_nfts_own_words(
+        self, router: Router, nft: Nft, text: str, words: str
+    ) -> None:
+        with pytest.raises(KernelRefused, match=words) as refused:
+            router.call(nft.run, text)
+        assert str(refused.value).startswith("nftables: ")
+        assert "/proc/self/fd" not in str(refused.value)
+
+    def test_a_refusal_says_which_line(self, router: Router, nft: Nft) -> None:
+        text = "add table inet a\nadd chain inet a c\nadd rule inet a c snat to nonsense\n"
+        with pytest.raises(KernelRefused, match=r"transaction line 3:\d+-\d+: Error"):
+            router.call(nft.run, text)
+
+    def test_what_does_not_exist_is_none(self, router: Router, nft: Nft) -> None:
+        assert router.call(nft.show, "list table inet nvid") is None
+        assert router.call(ruleset.observe, nft) is None
+        assert router.call(ruleset.counters, nft) == {}
+
+    def test_an_ordinary_user_is_told_so(self, router: Router) -> None:
+        program = textwrap.dedent("""
+            import os
+            from nvid.errors import NotPermitted
+            from nvid.kernel.nft import Nft
+            os.setuid(65534)
+            for attempt in (lambda: Nft().run("add table inet a"),
+                            lambda: Nft().show("list table inet nvid")):
+                try:
+                    attempt()
+                except NotPermitted as error:
+                    print(error)
+        """)
+        done = subprocess.run(
+            ["ip", "netns", "exec", router.namespace.name, sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        assert done.stdout.count("CAP_NET_ADMIN") == 2
+
+    def test_descriptors_are_closed(self, router: Router, nft: Nft) -> None:
+        def descriptors() -> int:
+            return len(list(Path("/proc/self/fd").iterdir()))
+
+        router.call(nft.run, "add table inet a")
+        before = descriptors()
+        for _ in range(20):
+            router.call(nft.run, "add table inet a")
+            with pytest.raises(KernelRefused):
+                router.call(nft.run, "nonsense")
+        assert descriptors() == before
+
+
+class TestLargeTables:
+    """Ten thousand statics of each family: a change of one is a change of one."""
+
+    COUNT = 10_000
+
+    def text(self, changed: int | None = None) -> str:
+        lines = ['[nvi.nvi0]\ninterfaces = ["lan0"]\nreach = []\n']
+        for n in range(self.COUNT // 2):
+            high, low = n >> 8, n & 255
+            other = 128 if n == changed else 0
+            lines.append(
+                f'[[nvi.nvi0.static]]\nlocal = "10.{high}.{low}.1"\n'
+                f'global = "198.18.{high | other}.{low}"\n'
+                f'[[nvi.nvi0.static]]\nlocal = "fd00::{n:x}"\n'
+                f'global = "2001:db8:{other:x}::{n:x}"\n'
+            )
+        return "".join(lines)
+
+    def test_a_reload_that_changes_one(self, router: Router) -> None:
+        before, after = samples.configuration(self.text()), samples.configuration(self.text(4000))
+        router.converge(before)
+        prepared = router.call(router.reconciler.prepare, after)
+        lines = prepared.difference.table.lines
+        # For each family one out and one in, in four maps; and a counter.
+        assert len(lines) == 20
+        assert all(len(line) < 200 for line in lines)
+        router.converge(after)
+        again = router.call(router.reconciler.prepare, after, look_at_table=True)
+        assert list(again.difference.lines()) == []

@@ -1,0 +1,77 @@
+"""One lab and one daemon for each file; tests run for both paths and, where they ask for a
+family, for both families. Between tests the daemon is reloaded.
+
+Whatever a test is about, its two providers drop and count every packet whose source is not their
+own, and the test fails if they counted any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Literal
+
+import pytest
+
+from tests.lab import Lab
+from tests.path.site import IPV4, IPV6, Family, Site
+
+
+@pytest.fixture(scope="module")
+def lab(default_route: str | None) -> Iterator[Lab]:
+    """The lab of one file, for each default route that it is tried with."""
+    assert default_route in {None, "isp1", "isp2"}
+    with Lab() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def default_route() -> str | None:
+    """The provider that the default route in main leads to; a file may say another one."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def ground(lab: Lab, default_route: Literal["isp1", "isp2"] | None) -> Site:
+    """The site of one file."""
+    made = Site(lab, default_route)
+    made.observe_everywhere()
+    return made
+
+
+@pytest.fixture(params=["first-packet", "every-packet"])
+def path(request: pytest.FixtureRequest) -> str:
+    """Which packets of a flow cross the pair. A file for which it makes no difference says one."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def site(ground: Site, path: str) -> Site:
+    """The site, with `path` in its configurations."""
+    ground.path = path
+    return ground
+
+
+@pytest.fixture(params=[IPV4, IPV6], ids=["IPv4", "IPv6"])
+def family(request: pytest.FixtureRequest) -> Family:
+    """The addresses of one family."""
+    found: Family = request.param
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """After each test: nothing foreign has reached the providers meanwhile."""
+    site = pyfuncitem.funcargs.get("site")
+    if not isinstance(site, Site):
+        return (yield)
+    try:
+        answer = yield
+        foreign = site.foreign()
+        assert not foreign, "packets left with a source that is not the provider's"
+    except BaseException as error:
+        if foreign := site.foreign():
+            error.add_note(f"dropped by the providers: {foreign}")
+            site.forget_foreign()
+        raise
+    return answer
