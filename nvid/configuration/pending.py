@@ -24,7 +24,6 @@ from nvid.configuration.types import (
     Static,
     Tenant,
     Uplink,
-    UplinkAddress,
 )
 
 
@@ -39,15 +38,6 @@ class Pending(Struct, frozen=True):
     feature: str
     used: Callable[[Any], object]
     instead: str = "remove the key"
-
-
-def _prefix_target(dnat: Dnat) -> bool:
-    networks = [target.network for target in dnat.targets]
-    return any(one.prefixlen != one.max_prefixlen for one in networks)
-
-
-def _port_range_target(dnat: Dnat) -> bool:
-    return any(target.ports is not None and target.ports.count > 1 for target in dnat.targets)
 
 
 def _route_protocol(route: Route) -> bool:
@@ -78,44 +68,9 @@ PENDING: tuple[Pending, ...] = (
         'write "veth", or remove the key',
     ),
     Pending(Nvi, "helpers", "application-level gateways", attrgetter("helpers")),
-    Pending(Static, "protocol", "static port translation", attrgetter("protocol")),
-    Pending(Static, "local_port", "static port translation", attrgetter("local_port")),
-    Pending(Static, "global_port", "static port translation", attrgetter("global_port")),
     Pending(Static, "tenant", "translations for tenants", attrgetter("tenant")),
-    Pending(Dnat, "source", "dnat by source", attrgetter("sources")),
-    Pending(Dnat, "ingress", "dnat by ingress interface", attrgetter("ingress")),
-    Pending(
-        Dnat,
-        "destination",
-        "dnat of an uplink's address",
-        lambda dnat: isinstance(dnat.destination, UplinkAddress),
-        "write the address",
-    ),
-    Pending(
-        Dnat,
-        "to",
-        "sharing flows among several targets",
-        lambda dnat: len(dnat.targets) > 1,
-        "write one target",
-    ),
-    Pending(Dnat, "to", "dnat to a prefix", _prefix_target, "write an address"),
-    Pending(
-        Dnat,
-        "to",
-        "mapping ports to a range of ports",
-        _port_range_target,
-        "write an address, or an address with one port",
-    ),
-    Pending(
-        Dnat,
-        "to",
-        "weights of targets",
-        lambda dnat: any(target.weight != 1 for target in dnat.targets),
-        "remove the weight",
-    ),
     Pending(Dnat, "tenant", "translations for tenants", attrgetter("tenant")),
     Pending(Snat, "tenant", "translations for tenants", attrgetter("tenant")),
-    Pending(Snat, "ports", "choosing source ports", attrgetter("source_ports")),
     Pending(
         Snat,
         "mapping",
