@@ -78,7 +78,6 @@ PENDING: tuple[Pending, ...] = (
         lambda snat: snat.mapping == "endpoint-independent",
     ),
     Pending(Snat, "port_block", "port blocks", attrgetter("port_block")),
-    Pending(Snat, "limit", "a limit for each source address", attrgetter("limit")),
     Pending(Snat, "log", "a record for each translation", attrgetter("log")),
     Pending(Route, "ingress", "routes by ingress interface", attrgetter("ingress")),
     Pending(Route, "protocol", "routes by protocol", _route_protocol),

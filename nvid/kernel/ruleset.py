@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from nvid import names
-from nvid.desired.ruleset.model import Hook, Map
+from nvid.desired.ruleset.model import Dynamic, Hook, Map
 from nvid.errors import ForeignObject
 from nvid.kernel.nft import Nft
 from nvid.transaction import ObservedChain, ObservedTable, Transaction
@@ -53,6 +53,7 @@ def _table(shown: list[dict[str, Any]]) -> ObservedTable:
     hooks: dict[str, Hook | None] = {}
     digests: dict[str, list[str]] = {}
     maps: dict[str, Map] = {}
+    dynamics: dict[str, Dynamic] = {}
     strange: list[str] = []
     for item in shown:
         kind, each = next(iter(item.items()))
@@ -60,6 +61,9 @@ def _table(shown: list[dict[str, Any]]) -> ObservedTable:
             hooks[each["name"]] = _hook(each)
         elif kind == "rule":
             digests.setdefault(each["chain"], []).append(each.get("comment", ""))
+        elif kind in ("map", "set") and "size" in each:
+            # nft 1.0.6 does not show the flag "dynamic"; only such sets of nvid's have a size.
+            dynamics[each["name"]] = _dynamic(each)
         elif kind == "map":
             maps[each["name"]] = _map(each)
         elif kind not in ("metainfo", "table", "counter"):
@@ -72,6 +76,7 @@ def _table(shown: list[dict[str, Any]]) -> ObservedTable:
         maps,
         _counters(shown),
         tuple(strange),
+        dynamics,
     )
 
 
@@ -92,6 +97,16 @@ def _map(each: dict[str, Any]) -> Map:
         _value_type(each),
         {_text(key): _text(_plain(value)) for key, value in each.get("elem", [])},
         interval="interval" in flags,
+    )
+
+
+def _dynamic(each: dict[str, Any]) -> Dynamic:
+    return Dynamic(
+        each["name"],
+        _type(each["type"]),
+        _type(each["map"]) if "map" in each else "",
+        each.get("size", 0),
+        each.get("timeout", 0),
     )
 
 

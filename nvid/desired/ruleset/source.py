@@ -24,7 +24,7 @@ from nvid.desired.ruleset.classify import drop
 from nvid.desired.ruleset.destination import prefix_maps
 from nvid.desired.ruleset.first_match import disjoint
 from nvid.desired.ruleset.identity import chain_name
-from nvid.desired.ruleset.model import Chain, Map, Ruleset
+from nvid.desired.ruleset.model import Chain, Dynamic, Map, Ruleset
 from nvid.desired.ruleset.words import (
     ADDRESS,
     IP,
@@ -60,10 +60,13 @@ def sources(plan: Plan, nvi: Nvi, labels: dict[str, int]) -> Ruleset:
                 rules.append(f"{IP[family]} saddr vmap @{name}")
             else:
                 rules += [f"{_match(snat, family)} goto {chain_name(nvi, snat)}" for snat in run]
+    for rule, each in _hairpins(plan, nvi, number):
+        rules.append(rule)
+        maps.append(each)
     chains = [Chain(f"snat_{number}", tuple(rules))]
     for snat in nvi.snats:
         chains += _entry(plan, nvi, snat, labels.get(snat.key_path))
-    return Ruleset(tuple(chains), tuple(maps))
+    return Ruleset(tuple(chains), tuple(maps)) + _limit_objects(nvi)
 
 
 def _statics(nvi: Nvi, number: int) -> Iterator[tuple[str, Map]]:
@@ -154,6 +157,7 @@ def _entry(plan: Plan, nvi: Nvi, snat: Snat, label: int | None) -> Iterator[Chai
     """The chain of one entry: a flow that reaches it is translated, dropped, or left alone."""
     name = chain_name(nvi, snat)
     rules = [] if label is None else [f"ct label set {label}"]
+    rules += _limits(nvi, snat)
     to = snat.to
     if isinstance(to, NoTranslation):
         yield Chain(name, (*rules, "accept"))
@@ -166,6 +170,63 @@ def _entry(plan: Plan, nvi: Nvi, snat: Snat, label: int | None) -> Iterator[Chai
             yield from _pool_parts(name, to, snat.source_ports, family)
             rules += _pool_rules(name, to, snat.source_ports, family)
         yield Chain(name, tuple(rules))
+
+
+def limit_set(nvi: Nvi, snat: Snat, family: Family) -> Dynamic:
+    """The set that holds the connections of each source address (nft's ``ct count``)."""
+    return Dynamic(f"{chain_name(nvi, snat)}_limit_ip{family}", ADDRESS[family])
+
+
+def limit_counter(nvi: Nvi, snat: Snat) -> str:
+    """The named counter of what the limit of an entry refused."""
+    return f"limited_{chain_name(nvi, snat)}"
+
+
+def _limits(nvi: Nvi, snat: Snat) -> Iterator[str]:
+    """Count a new connection, or refuse it. The count follows conntrack: what ends, is free."""
+    if snat.limit is None:
+        return
+    for family in FAMILIES:
+        if applies_to(snat, family):
+            held = limit_set(nvi, snat, family).name
+            yield (
+                f"add @{held} {{ {IP[family]} saddr ct count over {snat.limit} }} "
+                f'counter name "{limit_counter(nvi, snat)}" drop'
+            )
+
+
+def _limit_objects(nvi: Nvi) -> Ruleset:
+    limited = [snat for snat in nvi.snats if snat.limit is not None]
+    return Ruleset(
+        counters=tuple(limit_counter(nvi, snat) for snat in limited),
+        dynamics=tuple(
+            limit_set(nvi, snat, family)
+            for snat in limited
+            for family in FAMILIES
+            if applies_to(snat, family)
+        ),
+    )
+
+
+def _hairpins(plan: Plan, nvi: Nvi, number: int) -> Iterator[tuple[str, Map]]:
+    """Last of all: a flow that was sent to a global address and goes back to the interface that
+    it came from. Without this its replies would go straight to the client, which does not know
+    them; so the client is seen from the router's address there."""
+    for family in FAMILIES:
+        ip, address = IP[family], ADDRESS[family]
+        elements = {
+            f"{interface.name} . {each.interface.network}": str(each.address)
+            for interface in plan.machine.enabled(nvi.interfaces)
+            for each in reversed(interface.addresses)
+            if each.address.version == family
+            and each.usable
+            and each.lasting
+            and each.interface.network.num_addresses > 1
+        }
+        if elements:
+            name = f"hairpin_{number}_ip{family}"
+            rule = f"ct status dnat snat {ip} to iifname . {ip} daddr map @{name}"
+            yield rule, Map(name, f"ifname . {address}", address, elements, interval=True)
 
 
 def _named_uplink(plan: Plan, name: str) -> list[str]:
