@@ -17,7 +17,7 @@ from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
-from systemd import journal
+from systemd.journal import send
 
 _JOURNAL = "/run/systemd/journal/socket"
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -67,7 +67,7 @@ class Journal:
         priority = _PRIORITIES[event.pop("level")]
         if self._takes_more():
             fields = {f"NVID_{name.upper()}": str(value) for name, value in event.items()}
-            journal.send(message, PRIORITY=priority, SYSLOG_IDENTIFIER="nvid", **fields)
+            send(message, PRIORITY=priority, SYSLOG_IDENTIFIER="nvid", **fields)
         else:
             self.lost += 1
         raise structlog.DropEvent

@@ -8,6 +8,7 @@ answered. Rounds never overlap.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from nvid import names
+from nvid import names, state
 from nvid.configuration import ConfigurationError, Loaded, load
 from nvid.daemon import notify, report
 from nvid.daemon.control import BadConfiguration, ControlServer, bad_configuration
@@ -85,11 +86,12 @@ class Service:
                 self._open_metrics()
             loop.add_reader(self._watch.routing, self._on_events, self._watch.read_routing)
             loop.add_reader(self._watch.netfilter, self._on_events, self._watch.read_netfilter)
-            self._reconciler = await self._work(Reconciler, daemon.state_dir)
+            self._reconciler = await self._work(_reconciler, daemon.state_dir)
             self._reconciler.check_window(daemon)
             first = await self._round(EVERYTHING)
             if not first.permitted:
                 raise NotPermitted(first.error)
+            await self._keep_configuration()
             self._handle_signals(loop)
             notify.ready(headline(self._status()))
             log.info("running", config=str(self._path), status=headline(self._status()))
@@ -248,8 +250,17 @@ class Service:
             await self._locked_round(EVERYTHING)
             raise NvidError(f"{done.error}; the previous configuration is in force again")
         self._history.loaded()
+        await self._keep_configuration()
         log.info("reloaded", changes=len(done.changes), generation=self._history.generation)
         return len(done.changes)
+
+    async def _keep_configuration(self) -> None:
+        """What is in force now is the last good configuration."""
+        directory = self._loaded.configuration.daemon.state_dir
+        try:
+            await self._work(state.keep_configuration, directory, self._path, self._loaded.files)
+        except NvidError as error:
+            log.warning(str(error))
 
     async def _reload_on_signal(self) -> None:
         try:
@@ -329,6 +340,14 @@ class Service:
         self._watch.close()
         await loop.run_in_executor(None, self._metrics.close)
         self._worker.shutdown(wait=True)
+
+
+def _reconciler(state_dir: str) -> Reconciler:
+    """A reconciler that knows what was in force before, where that was kept."""
+    before = None
+    with contextlib.suppress(ConfigurationError):
+        before = load(state.last_good(state_dir)).configuration
+    return Reconciler(state_dir, before)
 
 
 def serve(path: Path) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nvid.configuration.values import IPAddress, Pools
 from nvid.errors import KernelRefused, NotPermitted
+from nvid.flows import Flow
 from nvid.kernel import wire
 
 COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
@@ -30,25 +31,9 @@ _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x4, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_STATUS, _CTA_MARK = 1, 2, 3, 8
 _CTA_ZONE, _CTA_MARK_MASK, _CTA_LABELS = 18, 21, 22
-_CTA_TUPLE_IP = 1
+_CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
 _IPS_SRC_NAT, _IPS_DST_NAT = 0x10, 0x20
 _BUFFER = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """One conntrack entry, as much of it as nvid asks for.
-
-    ``source`` and ``destination`` are those of the original direction; ``tuple_original`` and
-    ``zone`` are the kernel's own bytes, which name the entry.
-    """
-
-    family: int
-    tuple_original: bytes
-    zone: bytes
-    source: IPAddress
-    destination: IPAddress
-    translated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +73,9 @@ def end_untranslated(wanted: MarkFilter, own: Iterable[IPAddress]) -> int:
 
     def began_before(flow: Flow) -> bool:
         special = flow.destination.is_multicast or flow.source.is_loopback
-        return not (flow.translated or special or flow.source in local or flow.destination in local)
+        return not (
+            flow.snat or flow.dnat or special or flow.source in local or flow.destination in local
+        )
 
     return end(wanted, began_before)
 
@@ -132,31 +119,53 @@ def _raise(body: memoryview) -> None:
 
 def _flow(family: int, attributes: memoryview) -> Flow | None:
     found = dict(wire.attributes(attributes))
-    original, status = found.get(_CTA_TUPLE_ORIG), found.get(_CTA_STATUS)
-    if original is None or status is None:
+    original, reply = found.get(_CTA_TUPLE_ORIG), found.get(_CTA_TUPLE_REPLY)
+    status = found.get(_CTA_STATUS)
+    if original is None or reply is None or status is None:
         return None
-    nested = dict(wire.attributes(original))
+    source, destination, number, ports = _tuple(family, original)
+    reply_source, reply_destination, _, reply_ports = _tuple(family, reply)
+    bits = struct.unpack("!I", status)[0]
+    return Flow(
+        (family, bytes(original), bytes(found.get(_CTA_ZONE, b""))),
+        number,
+        source,
+        destination,
+        reply_source,
+        reply_destination,
+        *ports,
+        *reply_ports,
+        snat=bool(bits & _IPS_SRC_NAT),
+        dnat=bool(bits & _IPS_DST_NAT),
+    )
+
+
+def _tuple(family: int, data: memoryview) -> tuple[IPAddress, IPAddress, int, tuple[int, int]]:
+    """Source, destination, protocol number and ports (0 without) of one direction."""
+    nested = dict(wire.attributes(data))
     addresses = dict(wire.attributes(nested[_CTA_TUPLE_IP]))
+    layer4 = dict(wire.attributes(nested[_CTA_TUPLE_PROTO]))
     # CTA_IP_V4_SRC and _DST are 1 and 2, CTA_IP_V6_SRC and _DST are 3 and 4.
     make = IPv4Address if family == socket.AF_INET else IPv6Address
     first = 1 if family == socket.AF_INET else 3
-    return Flow(
-        family,
-        bytes(original),
-        bytes(found.get(_CTA_ZONE, b"")),
+    # CTA_PROTO_NUM is 1, CTA_PROTO_SRC_PORT and _DST_PORT are 2 and 3.
+    ports = [int.from_bytes(layer4.get(kind, b"")) for kind in (2, 3)]
+    return (
         make(bytes(addresses[first])),
         make(bytes(addresses[first + 1])),
-        bool(struct.unpack("!I", status)[0] & (_IPS_SRC_NAT | _IPS_DST_NAT)),
+        layer4[1][0],
+        (ports[0], ports[1]),
     )
 
 
 def _delete(sock: socket.socket, flow: Flow) -> bool:
     """Whether the entry was there to be ended."""
     nested = 0x8000  # NLA_F_NESTED
-    attributes = wire.attribute(_CTA_TUPLE_ORIG | nested, flow.tuple_original)
-    if flow.zone:
-        attributes += wire.attribute(_CTA_ZONE, flow.zone)
-    sock.send(_request(_CT_DELETE, _NLM_F_ACK, flow.family, attributes))
+    family, original, zone = flow.key
+    attributes = wire.attribute(_CTA_TUPLE_ORIG | nested, original)
+    if zone:
+        attributes += wire.attribute(_CTA_ZONE, zone)
+    sock.send(_request(_CT_DELETE, _NLM_F_ACK, family, attributes))
     reply = memoryview(sock.recv(_BUFFER))
     return bool(struct.unpack_from("=i", reply, wire.HEADER.size)[0] == 0)
 
