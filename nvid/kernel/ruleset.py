@@ -113,10 +113,15 @@ def _dynamic(each: dict[str, Any]) -> Dynamic:
 def _value_type(each: dict[str, Any]) -> str:
     value = _type(each["map"])
     elements = each.get("elem", [])
-    # nft 1.0.6 does not show that the values of a map are prefixes.
-    if elements and isinstance(elements[0][1], dict) and "prefix" in elements[0][1]:
-        return f"interval {value}"
-    return value
+    # nft 1.0.6 does not show that the values of a map are prefixes, or hold ranges.
+    return f"interval {value}" if elements and _is_interval(elements[0][1]) else value
+
+
+def _is_interval(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    parts = value.get("concat", [value])
+    return any(isinstance(part, dict) and ("prefix" in part or "range" in part) for part in parts)
 
 
 def _type(shown: str | list[str]) -> str:

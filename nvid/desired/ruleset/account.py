@@ -21,9 +21,12 @@ from nvid.desired.ruleset.destination import (
     selectors,
     static_selector,
 )
+from nvid.desired.ruleset.endpoint import is_independent, refreshes
 from nvid.desired.ruleset.identity import counted, counter_name
 from nvid.desired.ruleset.model import Map, Ruleset
+from nvid.desired.ruleset.selection import applies_to
 from nvid.desired.ruleset.words import ADDRESS, IP, NFPROTO, Plan
+from nvid.desired.uplinks import FAMILIES
 
 LABEL_BITS = FIRST_NVI_LABEL
 """Conntrack labels have 128 bits (net/netfilter/nf_conntrack_labels.c); these are for entries."""
@@ -33,7 +36,8 @@ DIRECTIONS = ("original", "reply")
 
 def labels(plan: Plan) -> dict[str, int]:
     """The label bit of each entry that its addresses do not identify, by key path: snat entries
-    that share an address or have none of their own, dnat entries limited by source or ingress.
+    that share an address, have none of their own, or keep mappings; dnat entries limited by source
+    or ingress.
 
     The bit follows from the entry's own label, so that it stays when others come and go.
     """
@@ -61,7 +65,8 @@ def _sharing(plan: Plan) -> Iterator[tuple[Nvi, Snat]]:
     shared = _overlapping(sorted(spans))
     for nvi in plan.nvis:
         for snat in nvi.snats:
-            if not isinstance(snat.to, Pools) or snat.key_path in shared:
+            own = isinstance(snat.to, Pools) and snat.key_path not in shared
+            if not own or is_independent(snat):
                 yield nvi, snat
 
 
@@ -94,7 +99,12 @@ def accounting(plan: Plan, label_bits: dict[str, int]) -> tuple[tuple[str, ...],
     counters = [nvi_counter(plan.number(nvi), way) for nvi in plan.nvis for way in DIRECTIONS]
     counters += [each.counter for each in counted(plan.nvis)]
     lookups = [rule for shape in maps for rule in shape.rules()]
-    rules = (*_nvi_rules(plan), *lookups, *_label_rules(plan, label_bits))
+    rules = (
+        *_nvi_rules(plan),
+        *lookups,
+        *_label_rules(plan, label_bits),
+        *_mapping_rules(plan, label_bits),
+    )
     return rules, Ruleset(maps=tuple(maps.values()), counters=tuple(counters))
 
 
@@ -113,6 +123,16 @@ def _label_rules(plan: Plan, label_bits: dict[str, int]) -> Iterator[str]:
             if entry.key_path in label_bits:
                 bit = label_bits[entry.key_path]
                 yield f'ct label {bit} counter name "{counter_name(nvi, entry)}"'
+
+
+def _mapping_rules(plan: Plan, label_bits: dict[str, int]) -> Iterator[str]:
+    """Endpoint-independent mappings are refreshed where their packets are counted."""
+    for nvi in plan.nvis:
+        for snat in nvi.snats:
+            if is_independent(snat) and snat.key_path in label_bits:
+                for family in FAMILIES:
+                    if applies_to(snat, family):
+                        yield from refreshes(nvi, snat, family, label_bits[snat.key_path])
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -31,7 +31,7 @@ AFTER_DNAT = -90
 FIRST_NVI_LABEL = 96
 """The lower bits of the conntrack label are for translations, see ``account``."""
 
-DROPS = ("unmarked", "invalid", "began_before", "stray", "no_uplink")
+DROPS = ("unmarked", "invalid", "began_before", "stray", "no_uplink", "mapping")
 """Reasons for which the table drops; each has a named counter ``dropped_<reason>``."""
 
 NOT_FORWARDED = "fib daddr type { local, broadcast, anycast, multicast }"

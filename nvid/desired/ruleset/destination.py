@@ -24,8 +24,10 @@ from nvid.configuration.values import (
     network_text,
 )
 from nvid.desired.objects import Family
+from nvid.desired.ruleset.endpoint import accept_from_outside, is_independent
 from nvid.desired.ruleset.identity import chain_name
 from nvid.desired.ruleset.model import Chain, Map, Ruleset
+from nvid.desired.ruleset.selection import applies_to
 from nvid.desired.ruleset.words import (
     ADDRESS,
     IP,
@@ -191,8 +193,17 @@ def destinations(plan: Plan, nvi: Nvi, labels: dict[str, int]) -> Ruleset:
         maps.append(prefixes)
         ip = IP[4] if prefixes.key == ADDRESS[4] else IP[6]
         rules.append(f"dnat {ip} prefix to {ip} daddr map @{prefixes.name}")
-    main = Chain(f"dnat_{number}", (*rules, *linear))
+    held = _mappings(nvi, labels)
+    main = Chain(f"dnat_{number}", (*rules, *linear, *held))
     return Ruleset((main, *chains), tuple(maps))
+
+
+def _mappings(nvi: Nvi, labels: dict[str, int]) -> Iterator[str]:
+    """Last: flows from outside to endpoints that hosts hold (endpoint-independent filtering)."""
+    for snat in nvi.snats:
+        for family in FAMILIES:
+            if is_independent(snat) and applies_to(snat, family):
+                yield accept_from_outside(nvi, snat, family, labels.get(snat.key_path))
 
 
 def _port(static: Static) -> PortRange | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from nvid.configuration.blocks import DEFAULT_PORTS, blocks
 from nvid.configuration.translations import Snat, Static
 from nvid.configuration.types import Nvi
 from nvid.configuration.values import (
@@ -22,19 +23,18 @@ from nvid.desired.objects import Family
 from nvid.desired.ruleset.bind import shared, translated_match
 from nvid.desired.ruleset.classify import drop
 from nvid.desired.ruleset.destination import prefix_maps
+from nvid.desired.ruleset.endpoint import UDP, is_independent, mapping_objects, reuse
 from nvid.desired.ruleset.first_match import disjoint
 from nvid.desired.ruleset.identity import chain_name
-from nvid.desired.ruleset.model import Chain, Dynamic, Map, Ruleset
+from nvid.desired.ruleset.model import Chain, Dynamic, Map, Ruleset, join
+from nvid.desired.ruleset.selection import applies_to, match
 from nvid.desired.ruleset.words import (
     ADDRESS,
     IP,
     NFPROTO,
     WITH_PORTS,
     Plan,
-    interfaces,
-    networks,
     protocol,
-    protocols_and_ports,
     set_ct_mark,
 )
 from nvid.desired.uplinks import FAMILIES, UplinkState, preferred
@@ -59,14 +59,22 @@ def sources(plan: Plan, nvi: Nvi, labels: dict[str, int]) -> Ruleset:
                 maps.append(_dispatch(nvi, name, run, family))
                 rules.append(f"{IP[family]} saddr vmap @{name}")
             else:
-                rules += [f"{_match(snat, family)} goto {chain_name(nvi, snat)}" for snat in run]
+                rules += [f"{match(snat, family)} goto {chain_name(nvi, snat)}" for snat in run]
     for rule, each in _hairpins(plan, nvi, number):
         rules.append(rule)
         maps.append(each)
     chains = [Chain(f"snat_{number}", tuple(rules))]
     for snat in nvi.snats:
         chains += _entry(plan, nvi, snat, labels.get(snat.key_path))
-    return Ruleset(tuple(chains), tuple(maps)) + _limit_objects(nvi)
+        maps += _block_maps(nvi, snat)
+    return join([Ruleset(tuple(chains), tuple(maps)), _limit_objects(nvi), *_mappings(nvi)])
+
+
+def _mappings(nvi: Nvi) -> Iterator[Ruleset]:
+    for snat in nvi.snats:
+        for family in FAMILIES:
+            if is_independent(snat) and applies_to(snat, family):
+                yield mapping_objects(nvi, snat, family)
 
 
 def _statics(nvi: Nvi, number: int) -> Iterator[tuple[str, Map]]:
@@ -99,16 +107,6 @@ def _static_port(static: Static) -> tuple[str, str]:
     return local, f"{network_text(static.global_)} . {static.global_port}"
 
 
-def applies_to(snat: Snat, family: Family) -> bool:
-    """Whether the entry can translate flows of this family: its addresses decide."""
-    if isinstance(snat.to, Pools) and not any(part.version == family for part in snat.to.ranges):
-        return False
-    for wanted in (snat.sources, snat.destinations):
-        if wanted and not any(network.version == family for network in wanted):
-            return False
-    return True
-
-
 def _by_source_alone(snat: Snat) -> bool:
     others = (snat.destinations, snat.excluded_destinations, snat.protocols, snat.ingress)
     return bool(snat.sources) and not any(others) and snat.ports is None
@@ -137,22 +135,6 @@ def _dispatch(nvi: Nvi, name: str, run: list[Snat], family: Family) -> Map:
     return Map(name, ADDRESS[family], "verdict", elements, interval=True)
 
 
-def _match(snat: Snat, family: Family) -> str:
-    ip = IP[family]
-    words = [f"meta nfproto {NFPROTO[family]}"]
-    if snat.ingress:
-        words.append(interfaces(snat.ingress))
-    if snat.sources:
-        words.append(f"{ip} saddr {networks(snat.sources, family)}")
-    if snat.destinations:
-        words.append(f"{ip} daddr {networks(snat.destinations, family)}")
-    excluded = networks(snat.excluded_destinations, family)
-    if excluded:
-        words.append(f"{ip} daddr != {excluded}")
-    words.append(protocols_and_ports(snat.protocols, snat.ports))
-    return " ".join(word for word in words if word)
-
-
 def _entry(plan: Plan, nvi: Nvi, snat: Snat, label: int | None) -> Iterator[Chain]:
     """The chain of one entry: a flow that reaches it is translated, dropped, or left alone."""
     name = chain_name(nvi, snat)
@@ -165,11 +147,57 @@ def _entry(plan: Plan, nvi: Nvi, snat: Snat, label: int | None) -> Iterator[Chai
         last = drop("no_uplink") if nvi.on_failure == "closed" else "accept"
         picks = _named_uplink(plan, to.name) if to.name else list(_picked_uplink(plan, nvi))
         yield Chain(name, (*rules, *picks, last))
+    elif snat.port_block is not None:
+        yield Chain(name, (*rules, *_block_rules(nvi, snat)))
     else:
         for family in FAMILIES:
+            rules += _endpoint_rules(nvi, snat, to, family)
             yield from _pool_parts(name, to, snat.source_ports, family)
             rules += _pool_rules(name, to, snat.source_ports, family)
         yield Chain(name, tuple(rules))
+
+
+def _endpoint_rules(nvi: Nvi, snat: Snat, pools: Pools, family: Family) -> Iterator[str]:
+    """UDP with endpoint-independent mapping: the mapping there is, else a port by chance, so that
+    two hosts with one source port hardly ever meet."""
+    if not is_independent(snat) or not applies_to(snat, family):
+        return
+    yield reuse(nvi, snat, family)
+    parts = [part for part in pools.ranges if part.version == family]
+    if len(parts) == 1:
+        ports = snat.source_ports or DEFAULT_PORTS
+        span = _bracketed(parts[0], family)
+        yield f"{UDP} snat {IP[family]} to {span}:{ports} fully-random,persistent"
+
+
+def _block_name(nvi: Nvi, snat: Snat, version: int, what: str) -> str:
+    return f"{chain_name(nvi, snat)}_ip{version}_{what}"
+
+
+def _block_maps(nvi: Nvi, snat: Snat) -> Iterator[Map]:
+    """Two elements for each inside address: its ports, and its address for protocols without."""
+    if snat.port_block is None:
+        return
+    for family in FAMILIES:
+        if not applies_to(snat, family):
+            continue
+        address = ADDRESS[family]
+        held = {each.inside: each for each in blocks(snat, family)}
+        ports = {str(inside): f"{each.outside} . {each.ports}" for inside, each in held.items()}
+        outside = {str(inside): str(each.outside) for inside, each in held.items()}
+        name = _block_name(nvi, snat, family, "block")
+        yield Map(name, address, f"interval {address} . inet_service", ports)
+        yield Map(_block_name(nvi, snat, family, "address"), address, address, outside)
+
+
+def _block_rules(nvi: Nvi, snat: Snat) -> Iterator[str]:
+    for family in FAMILIES:
+        if applies_to(snat, family):
+            ip = IP[family]
+            block = _block_name(nvi, snat, family, "block")
+            yield f"{WITH_PORTS} snat {ip} to {ip} saddr map @{block}"
+            address = _block_name(nvi, snat, family, "address")
+            yield f"snat {ip} to {ip} saddr map @{address}"
 
 
 def limit_set(nvi: Nvi, snat: Snat, family: Family) -> Dynamic:
@@ -295,12 +323,14 @@ def _snat(part: AddressRange, ports: PortRange | None, family: Family) -> Iterat
     """One inside address keeps one outside address: ``persistent`` leaves the destination out of
     the kernel's hash (RFC 4787 REQ-2). Ports are for the protocols that have them."""
     ip = IP[family]
-    first, last = str(part.first), str(part.last)
     keeping = "" if part.count == 1 else " persistent"
     if ports is not None:
-        if family == 6:
-            first, last = f"[{first}]", f"[{last}]"
-        span = first if part.count == 1 else f"{first}-{last}"
-        yield f"{WITH_PORTS} snat {ip} to {span}:{ports}{keeping}"
+        yield f"{WITH_PORTS} snat {ip} to {_bracketed(part, family)}:{ports}{keeping}"
     span = str(part.first) if part.count == 1 else f"{part.first}-{part.last}"
     yield f"snat {ip} to {span}{keeping}"
+
+
+def _bracketed(part: AddressRange, family: Family) -> str:
+    """A range in front of ports."""
+    ends = [str(part.first)] if part.count == 1 else [str(part.first), str(part.last)]
+    return "-".join(f"[{end}]" if family == 6 else end for end in ends)
