@@ -76,6 +76,7 @@ class Reconciler:
         self._last: Desired | None = None
         self._last_machine = Machine()
         self._state_error: str | None = None
+        self._refused: dict[str, str] = {}
         self._last_inputs: tuple[Configuration, Machine, Numbers] | None = None
         self._last_desired: Desired | None = None
         self._counters: dict[str, tuple[int, int]] = {}
@@ -111,9 +112,17 @@ class Reconciler:
         foreign_table = self._look_at_table() if look_at_table or not self._knows_table else None
         observed = apply.observe(found, desired, daemon.protocol, self._table, self._state.sysctls)
         difference = differ(desired, observed, self._counters).without(
-            routes=foreign_routes.keys(), table=foreign_table is not None
+            routes=foreign_routes.keys(),
+            sysctls=self._refused.keys() | sysctls.unwritable(desired.sysctls).keys(),
+            table=foreign_table is not None,
         )
-        foreign = {*foreign_rules, *foreign_routes.values(), *filter(None, (foreign_table,))}
+        foreign = {
+            *foreign_rules,
+            *foreign_routes.values(),
+            *sysctls.unwritable(desired.sysctls).values(),
+            *self._refused.values(),
+            *filter(None, (foreign_table,)),
+        }
         return Prepared(
             desired, found.machine, observed, difference, numbers, tuple(sorted(foreign))
         )
@@ -139,6 +148,7 @@ class Reconciler:
         """The desired state, computed anew only when something that it depends on has changed."""
         inputs = (configuration, machine, numbers)
         if self._last_inputs != inputs or self._last_desired is None:
+            self._refused = {}
             self._last_desired = desired_state(*inputs)
             self._last_inputs = inputs
         return self._last_desired
@@ -208,7 +218,7 @@ class Reconciler:
 
     def _apply(self, prepared: Prepared, daemon: Daemon) -> None:
         self._knows_table = self._knows_table and not prepared.difference.table
-        apply.apply(
+        self._refused |= apply.apply(
             prepared.difference,
             prepared.desired.pairs,
             daemon.protocol,

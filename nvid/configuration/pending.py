@@ -15,7 +15,6 @@ from msgspec import Struct
 from nvid.configuration.findings import Finding
 from nvid.configuration.types import (
     Configuration,
-    Conntrack,
     Dnat,
     Entry,
     Nvi,
@@ -57,7 +56,6 @@ def _always(_value: object) -> bool:
 
 
 PENDING: tuple[Pending, ...] = (
-    Pending(Conntrack, "", "setting conntrack limits and timeouts", _always, "remove the table"),
     Pending(
         Uplink,
         "gateway",
@@ -109,8 +107,6 @@ def check(configuration: Configuration) -> Iterator[Finding]:
 
 def _values(configuration: Configuration) -> Iterator[tuple[str, Struct]]:
     """Every value that a row can speak of, with its key path."""
-    if configuration.conntrack is not None:
-        yield "conntrack", configuration.conntrack
     for uplink in configuration.uplinks:
         yield uplink.key_path, uplink
     for tenant in configuration.tenants:

@@ -30,7 +30,9 @@ Event = MutableMapping[str, Any]
 def configure(level: str, stream: TextIO = sys.stderr) -> None:
     """Send records of ``level`` and above to the journal, when standard error leads there
     (systemd.exec(5), JOURNAL_STREAM), else as lines to ``stream``."""
-    sink = Journal() if _leads_to_journal(stream) else Lines(stream)
+    # A descriptor of its own: libnftables is kept from writing to the one that all share.
+    own = os.fdopen(os.dup(stream.fileno()), "w", buffering=1)
+    sink = Journal() if _leads_to_journal(stream) else Lines(own)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

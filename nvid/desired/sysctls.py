@@ -34,7 +34,20 @@ def sysctls(
         yield from _pair(nvi, machine)
     yield from _uplinks(uplinks, machine)
     yield from _proxies(proxied, machine)
+    yield from _conntrack(configuration)
     yield from _forwarding(configuration, nvis, machine)
+
+
+def _conntrack(configuration: Configuration) -> Iterator[Sysctl]:
+    """What [conntrack] names. The limit is one for the whole machine: a network namespace may not
+    set it."""
+    wanted = configuration.conntrack
+    if wanted is None:
+        return
+    if wanted.max is not None:
+        yield Sysctl("net/netfilter/nf_conntrack_max", str(wanted.max), optional=True)
+    for timeout in wanted.timeouts:
+        yield Sysctl(f"net/netfilter/{timeout.sysctl}", str(timeout.seconds), optional=True)
 
 
 def _pair(nvi: Nvi, machine: Machine) -> Iterator[Sysctl]:
