@@ -33,7 +33,9 @@ class Flow:
     """One conntrack entry. ``source`` to ``destination`` is the original direction as it came;
     ``reply_source`` is what the destination became, ``reply_destination`` what the source became.
 
-    Ports are 0 for protocols without. ``key`` is the kernel's own name for the entry.
+    Ports are 0 for protocols without. ``key`` is the kernel's own name for the entry. ``octets``
+    counts both directions, ``started`` is in seconds since the epoch; each is None where the
+    kernel was not asked to keep it when the flow began. ``label`` is a number of 128 bits.
     """
 
     key: tuple[int, bytes, bytes]
@@ -48,6 +50,10 @@ class Flow:
     reply_destination_port: int = 0
     snat: bool = False
     dnat: bool = False
+    mark: int = 0
+    label: int = 0
+    octets: int | None = None
+    started: float | None = None
 
 
 def concerned(

@@ -12,7 +12,7 @@ import contextlib
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -24,7 +24,9 @@ from nvid.configuration import ConfigurationError, Loaded, load
 from nvid.daemon import notify, report
 from nvid.daemon.control import BadConfiguration, ControlServer, bad_configuration
 from nvid.daemon.metrics import MetricsServer, Snapshot
+from nvid.daemon.statistics import Statistics, statistics
 from nvid.daemon.status import Status, headline
+from nvid.daemon.translations import Filter, Flows, Translation
 from nvid.daemon.usage import UsageReader
 from nvid.errors import NotPermitted, NvidError
 from nvid.kernel.events import EVERYTHING, ROUTING, Event, Watch
@@ -270,6 +272,29 @@ class Service:
         except NvidError as error:
             log.error(str(error))
 
+    async def translations(self, wanted: Filter) -> AsyncIterator[list[Translation]]:
+        """The live flows, read in a thread as fast as they are taken."""
+        assert self._loop is not None
+        batches = self._flows().batches(wanted)
+        while batch := await self._loop.run_in_executor(None, next, batches, None):
+            yield batch
+
+    async def clear(self, wanted: Filter) -> int:
+        """End flows; their number."""
+        assert self._loop is not None
+        ended = await self._loop.run_in_executor(None, self._flows().end, wanted)
+        log.info("ended flows on request", flows=ended)
+        return ended
+
+    def _flows(self) -> Flows:
+        assert self._reconciler is not None
+        return Flows(self._loaded.configuration, self._reconciler.numbers)
+
+    async def statistics(self) -> Statistics:
+        """All counters, read anew when that is quick."""
+        await self._refresh_usage(patience=2)
+        return statistics(self._snapshot())
+
     async def down(self) -> list[str]:
         """Remove everything and end; what was removed, in words."""
         assert self._reconciler is not None
@@ -302,6 +327,9 @@ class Service:
             waiting.result(timeout=1)
         except (TimeoutError, asyncio.CancelledError):
             waiting.cancel()
+        return self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
         return report.snapshot(
             self._loaded.configuration, self._status(), self._history, self._usage.latest
         )

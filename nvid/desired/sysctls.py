@@ -39,8 +39,10 @@ def sysctls(
 
 
 def _conntrack(configuration: Configuration) -> Iterator[Sysctl]:
-    """What [conntrack] names. The limit is one for the whole machine: a network namespace may not
-    set it."""
+    """What `nvid translations` shows of a flow, its age and bytes; and what [conntrack] names. The
+    limit is one for the whole machine: a network namespace may not set it."""
+    for what in ("acct", "timestamp"):
+        yield Sysctl(f"net/netfilter/nf_conntrack_{what}", "1", optional=True)
     wanted = configuration.conntrack
     if wanted is None:
         return

@@ -30,7 +30,8 @@ _CT_GET, _CT_DELETE = (1 << 8 | kind for kind in (1, 2))
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x4, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_STATUS, _CTA_MARK = 1, 2, 3, 8
-_CTA_ZONE, _CTA_MARK_MASK, _CTA_LABELS = 18, 21, 22
+_CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY = 9, 10
+_CTA_ZONE, _CTA_TIMESTAMP, _CTA_MARK_MASK, _CTA_LABELS = 18, 20, 21, 22
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
 _IPS_SRC_NAT, _IPS_DST_NAT = 0x10, 0x20
 _BUFFER = 1 << 20
@@ -52,15 +53,20 @@ def count() -> tuple[int, int] | None:
         return None
 
 
+def flows(wanted: MarkFilter) -> Iterator[Flow]:
+    """The flows with the mark, one datagram of the kernel's at a time: a reader that is slow, or
+    stops, costs nothing but its socket."""
+    with _socket() as sock:
+        for family, attributes in _dump(sock, wanted):
+            flow = _flow(family, attributes)
+            if flow is not None:
+                yield flow
+
+
 def end(wanted: MarkFilter, chosen: Callable[[Flow], bool]) -> int:
     """End the flows with the mark that are ``chosen``; the answer is their number."""
-    with _socket() as dumping, _socket() as deleting:
-        ended = 0
-        for family, attributes in _dump(dumping, wanted):
-            flow = _flow(family, attributes)
-            if flow is not None and chosen(flow) and _delete(deleting, flow):
-                ended += 1
-        return ended
+    with _socket() as deleting:
+        return sum(chosen(flow) and _delete(deleting, flow) for flow in flows(wanted))
 
 
 def end_untranslated(wanted: MarkFilter, own: Iterable[IPAddress]) -> int:
@@ -137,7 +143,27 @@ def _flow(family: int, attributes: memoryview) -> Flow | None:
         *reply_ports,
         snat=bool(bits & _IPS_SRC_NAT),
         dnat=bool(bits & _IPS_DST_NAT),
+        mark=int.from_bytes(found.get(_CTA_MARK, b"")),
+        label=int.from_bytes(found.get(_CTA_LABELS, b""), "little"),
+        octets=_octets(found),
+        started=_started(found),
     )
+
+
+def _octets(found: dict[int, memoryview]) -> int | None:
+    """CTA_COUNTERS_BYTES (2) of both directions; net.netfilter.nf_conntrack_acct keeps them."""
+    counters = [found[kind] for kind in (_CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY) if kind in found]
+    if not counters:
+        return None
+    return sum(int.from_bytes(dict(wire.attributes(each)).get(2, b"")) for each in counters)
+
+
+def _started(found: dict[int, memoryview]) -> float | None:
+    """CTA_TIMESTAMP_START (1), in ns; net.netfilter.nf_conntrack_timestamp keeps it."""
+    if _CTA_TIMESTAMP not in found:
+        return None
+    started = dict(wire.attributes(found[_CTA_TIMESTAMP])).get(1)
+    return None if started is None else int.from_bytes(started) / 1e9
 
 
 def _tuple(family: int, data: memoryview) -> tuple[IPAddress, IPAddress, int, tuple[int, int]]:
