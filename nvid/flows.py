@@ -8,7 +8,7 @@ live on for ever beside it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -203,7 +203,7 @@ class _Snats:
         """Whether the flow was made by one of them."""
         if not flow.snat or not self._could_be(flow.reply_destination):
             return False
-        maker = next((entry for entry in self._all if self._made(entry, flow)), None)
+        maker = maker_of(flow, self._all, self._own)
         return maker is not None and maker.key_path in self._gone
 
     def _could_be(self, address: IPAddress) -> bool:
@@ -216,27 +216,31 @@ class _Snats:
         version, _, last = self._spans[place]
         return version == address.version and int(address) <= last
 
-    def _made(self, entry: Snat, flow: Flow) -> bool:
-        """Ingress is not known any more; everything else is asked as the ruleset asks it."""
-        if isinstance(entry.to, NoTranslation):
-            translated = False
-        elif isinstance(entry.to, Pools):
-            translated = any(part.contains(flow.reply_destination) for part in entry.to.ranges)
-        else:
-            translated = flow.reply_destination in self._own
-        names = entry.protocols or (PORT_PROTOCOLS if entry.ports is not None else ())
-        target = flow.reply_source
-        return (
-            translated
-            and (not entry.sources or any(flow.source in each for each in entry.sources))
-            and (not entry.destinations or any(target in each for each in entry.destinations))
-            and not any(target in each for each in entry.excluded_destinations)
-            and (not names or flow.protocol in map(protocol, names))
-            and (
-                entry.ports is None
-                or entry.ports.first <= flow.reply_source_port <= entry.ports.last
-            )
-        )
+
+def maker_of(flow: Flow, entries: Iterable[Snat], own: Collection[IPAddress]) -> Snat | None:
+    """The snat entry that translated a flow: of ``entries`` in their order, the first that could
+    have. ``own`` are the addresses that ``to = "uplink"`` translates to."""
+    return next((entry for entry in entries if _made(entry, flow, own)), None)
+
+
+def _made(entry: Snat, flow: Flow, own: Collection[IPAddress]) -> bool:
+    """Ingress is not known any more; everything else is asked as the ruleset asks it."""
+    if isinstance(entry.to, NoTranslation):
+        translated = not flow.snat
+    elif isinstance(entry.to, Pools):
+        translated = any(part.contains(flow.reply_destination) for part in entry.to.ranges)
+    else:
+        translated = flow.reply_destination in own
+    names = entry.protocols or (PORT_PROTOCOLS if entry.ports is not None else ())
+    target = flow.reply_source
+    return (
+        translated
+        and (not entry.sources or any(flow.source in each for each in entry.sources))
+        and (not entry.destinations or any(target in each for each in entry.destinations))
+        and not any(target in each for each in entry.excluded_destinations)
+        and (not names or flow.protocol in map(protocol, names))
+        and (entry.ports is None or entry.ports.first <= flow.reply_source_port <= entry.ports.last)
+    )
 
 
 def _merged(parts: Iterable[AddressRange]) -> list[tuple[int, int, int]]:

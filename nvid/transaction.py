@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nvid import names
-from nvid.desired.ruleset.model import Chain, Dynamic, Hook, Map, Ruleset, digest
+from nvid.desired.ruleset.model import Chain, CtHelper, Dynamic, Hook, Map, Ruleset, digest
 
 _TABLE = f"inet {names.TABLE}"
 _ELEMENTS_PER_LINE = 500
@@ -36,6 +36,7 @@ class ObservedTable:
     counters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     strange: tuple[str, ...] = ()
     dynamics: Mapping[str, Dynamic] = field(default_factory=dict)
+    helpers: frozenset[CtHelper] = frozenset()
 
 
 def as_observed(ruleset: Ruleset) -> ObservedTable:
@@ -45,6 +46,7 @@ def as_observed(ruleset: Ruleset) -> ObservedTable:
         {each.name: each for each in ruleset.maps},
         dict.fromkeys(ruleset.counters, (0, 0)),
         dynamics={each.name: each for each in ruleset.dynamics},
+        helpers=frozenset(ruleset.helpers),
     )
 
 
@@ -95,6 +97,7 @@ class _Steps:
         self._chains = {chain.name: chain for chain in desired.chains}
         self._maps = {each.name: each for each in desired.maps}
         self._counters = dict.fromkeys(desired.counters)
+        self._helpers = dict.fromkeys(desired.helpers)
         self._dynamics = {each.name: each for each in desired.dynamics}
         self._observed = observed
         self._last_counters = last_counters
@@ -116,6 +119,7 @@ class _Steps:
         changed = [chain for chain in self._chains.values() if self._differs(chain)]
         lines = [
             *self._new_counters(),
+            *self._new_helpers(),
             *self._cleared_chains(),
             *self._old_maps(),
             # Chains before maps: nft 1.0.6 writes the elements of a new interval map right behind
@@ -126,6 +130,7 @@ class _Steps:
             *self._elements(),
             *self._old_chains(),
             *self._old_counters(),
+            *self._old_helpers(),
         ]
         return Transaction(tuple(lines), tuple(self._words()))
 
@@ -143,6 +148,16 @@ class _Steps:
             if name not in self._observed.counters:
                 packets, octets = self._last_counters.get(name, (0, 0))
                 yield (f"add counter {_TABLE} {name} {{ packets {packets} bytes {octets}; }}")
+
+    def _new_helpers(self) -> Iterator[str]:
+        for each in self._helpers:
+            if each not in self._observed.helpers:
+                yield f"add ct helper {_TABLE} {each.name} {{ {each.declaration}; }}"
+
+    def _old_helpers(self) -> Iterator[str]:
+        for each in self._observed.helpers:
+            if each not in self._helpers:
+                yield f"delete ct helper {_TABLE} {each.name}"
 
     def _cleared_chains(self) -> Iterator[str]:
         for name, present in self._observed.chains.items():
@@ -216,6 +231,12 @@ class _Steps:
         for name in self._observed.counters:
             if name not in self._counters:
                 yield f"- counter {name}"
+        for helper in self._helpers:
+            if helper not in self._observed.helpers:
+                yield f"+ ct helper {helper.name}"
+        for helper in self._observed.helpers:
+            if helper not in self._helpers:
+                yield f"- ct helper {helper.name}"
         for words in self._observed.strange:
             yield f"- {words}"
 

@@ -24,10 +24,12 @@ from nvid.configuration import ConfigurationError, Loaded, load
 from nvid.daemon import notify, report
 from nvid.daemon.control import BadConfiguration, ControlServer, bad_configuration
 from nvid.daemon.metrics import MetricsServer, Snapshot
+from nvid.daemon.records import TranslationRecords
 from nvid.daemon.statistics import Statistics, statistics
 from nvid.daemon.status import Status, headline
 from nvid.daemon.translations import Filter, Flows, Translation
 from nvid.daemon.usage import UsageReader
+from nvid.desired.ruleset.account import labels_of
 from nvid.errors import NotPermitted, NvidError
 from nvid.kernel.events import EVERYTHING, ROUTING, Event, Watch
 from nvid.reconcile import Reconciler, Round
@@ -70,6 +72,7 @@ class Service:
         )
         self._history = report.History(str(path))
         self._usage = UsageReader()
+        self._records = TranslationRecords(log.info)
         self._control = ControlServer(daemon.socket, self)
         self._metrics = MetricsServer(self._scrape)
         self._last: Round | None = None
@@ -191,6 +194,7 @@ class Service:
         self._history.note(done, culprits)
         self._report(done, culprits)
         self._last = done
+        self._records.follow(configuration, labels_of(configuration.nvis, done.desired.uplinks))
         if done.repairs:
             self._repaired_at.append(time.monotonic())
         self._failures = self._failures + 1 if done.error else 0
@@ -366,6 +370,7 @@ class Service:
         loop.remove_reader(self._watch.routing)
         loop.remove_reader(self._watch.netfilter)
         self._watch.close()
+        self._records.close()
         await loop.run_in_executor(None, self._metrics.close)
         self._worker.shutdown(wait=True)
 

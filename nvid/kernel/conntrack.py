@@ -29,11 +29,10 @@ _NETLINK_NETFILTER = 12
 _CT_GET, _CT_DELETE = (1 << 8 | kind for kind in (1, 2))
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x4, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_STATUS, _CTA_MARK = 1, 2, 3, 8
+_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_MARK = 1, 2, 8
 _CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY = 9, 10
 _CTA_ZONE, _CTA_TIMESTAMP, _CTA_MARK_MASK, _CTA_LABELS = 18, 20, 21, 22
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
-_IPS_SRC_NAT, _IPS_DST_NAT = 0x10, 0x20
 _BUFFER = 1 << 20
 
 
@@ -58,7 +57,7 @@ def flows(wanted: MarkFilter) -> Iterator[Flow]:
     stops, costs nothing but its socket."""
     with _socket() as sock:
         for family, attributes in _dump(sock, wanted):
-            flow = _flow(family, attributes)
+            flow = flow_of(family, attributes)
             if flow is not None:
                 yield flow
 
@@ -123,15 +122,14 @@ def _raise(body: memoryview) -> None:
     raise KernelRefused(f"conntrack: {os.strerror(code)} (errno {code})")
 
 
-def _flow(family: int, attributes: memoryview) -> Flow | None:
+def flow_of(family: int, attributes: memoryview) -> Flow | None:
+    """The entry in a message of conntrack's; None for what is none."""
     found = dict(wire.attributes(attributes))
     original, reply = found.get(_CTA_TUPLE_ORIG), found.get(_CTA_TUPLE_REPLY)
-    status = found.get(_CTA_STATUS)
-    if original is None or reply is None or status is None:
+    if original is None or reply is None:
         return None
     source, destination, number, ports = _tuple(family, original)
     reply_source, reply_destination, _, reply_ports = _tuple(family, reply)
-    bits = struct.unpack("!I", status)[0]
     return Flow(
         (family, bytes(original), bytes(found.get(_CTA_ZONE, b""))),
         number,
@@ -141,8 +139,9 @@ def _flow(family: int, attributes: memoryview) -> Flow | None:
         reply_destination,
         *ports,
         *reply_ports,
-        snat=bool(bits & _IPS_SRC_NAT),
-        dnat=bool(bits & _IPS_DST_NAT),
+        # The event of a flow's end carries no status (nf_conntrack_netlink.c), so it is derived.
+        snat=(source, ports[0]) != (reply_destination, reply_ports[1]),
+        dnat=(destination, ports[1]) != (reply_source, reply_ports[0]),
         mark=int.from_bytes(found.get(_CTA_MARK, b"")),
         label=int.from_bytes(found.get(_CTA_LABELS, b""), "little"),
         octets=_octets(found),

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from nvid import names
-from nvid.desired.ruleset.model import Dynamic, Hook, Map
+from nvid.desired.ruleset.model import CtHelper, Dynamic, Hook, Map
 from nvid.errors import ForeignObject
 from nvid.kernel.nft import Nft
 from nvid.transaction import ObservedChain, ObservedTable, Transaction
@@ -54,6 +54,7 @@ def _table(shown: list[dict[str, Any]]) -> ObservedTable:
     digests: dict[str, list[str]] = {}
     maps: dict[str, Map] = {}
     dynamics: dict[str, Dynamic] = {}
+    helpers: list[CtHelper] = []
     strange: list[str] = []
     for item in shown:
         kind, each = next(iter(item.items()))
@@ -64,6 +65,8 @@ def _table(shown: list[dict[str, Any]]) -> ObservedTable:
         elif kind in ("map", "set") and "size" in each:
             # nft 1.0.6 does not show the flag "dynamic"; only such sets of nvid's have a size.
             dynamics[each["name"]] = _dynamic(each)
+        elif kind == "ct helper":
+            helpers.append(CtHelper(each["name"], each["type"], each["protocol"]))
         elif kind == "map":
             maps[each["name"]] = _map(each)
         elif kind not in ("metainfo", "table", "counter"):
@@ -77,6 +80,7 @@ def _table(shown: list[dict[str, Any]]) -> ObservedTable:
         _counters(shown),
         tuple(strange),
         dynamics,
+        frozenset(helpers),
     )
 
 

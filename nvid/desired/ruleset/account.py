@@ -26,7 +26,7 @@ from nvid.desired.ruleset.identity import counted, counter_name
 from nvid.desired.ruleset.model import Map, Ruleset
 from nvid.desired.ruleset.selection import applies_to
 from nvid.desired.ruleset.words import ADDRESS, IP, NFPROTO, Plan
-from nvid.desired.uplinks import FAMILIES
+from nvid.desired.uplinks import FAMILIES, UplinkState
 
 LABEL_BITS = FIRST_NVI_LABEL
 """Conntrack labels have 128 bits (net/netfilter/nf_conntrack_labels.c); these are for entries."""
@@ -34,14 +34,14 @@ LABEL_BITS = FIRST_NVI_LABEL
 DIRECTIONS = ("original", "reply")
 
 
-def labels(plan: Plan) -> dict[str, int]:
+def labels_of(nvis: tuple[Nvi, ...], uplinks: tuple[UplinkState, ...]) -> dict[str, int]:
     """The label bit of each entry that its addresses do not identify, by key path: snat entries
-    that share an address, have none of their own, or keep mappings; dnat entries limited by source
-    or ingress.
+    that share an address, have none of their own, keep mappings or are logged; dnat entries that
+    are limited by source or ingress.
 
     The bit follows from the entry's own label, so that it stays when others come and go.
     """
-    ambiguous: list[tuple[Nvi, Snat | Dnat]] = [*needs_label(plan.nvis), *_sharing(plan)]
+    ambiguous: list[tuple[Nvi, Snat | Dnat]] = [*needs_label(nvis), *_sharing(nvis, uplinks)]
     taken: dict[int, str] = {}
     for nvi, entry in ambiguous[:LABEL_BITS]:
         name = counter_name(nvi, entry)
@@ -52,21 +52,22 @@ def labels(plan: Plan) -> dict[str, int]:
     return {key_path: bit for bit, key_path in taken.items()}
 
 
-def _sharing(plan: Plan) -> Iterator[tuple[Nvi, Snat]]:
-    """The snat entries whose pool somebody else uses too, or that have none."""
+def _sharing(nvis: tuple[Nvi, ...], uplinks: tuple[UplinkState, ...]) -> Iterator[tuple[Nvi, Snat]]:
+    """The snat entries whose pool somebody else uses too, that have none, or that must be known
+    flow by flow."""
     spans: list[tuple[int, int, int, str]] = []
-    for nvi in plan.nvis:
+    for nvi in nvis:
         spans += [_span(AddressRange.of(each.global_), each.key_path) for each in nvi.statics]
         for snat in nvi.snats:
             if isinstance(snat.to, Pools):
                 spans += [_span(part, snat.key_path) for part in snat.to.ranges]
-    for uplink in plan.uplinks:
+    for uplink in uplinks:
         spans += [_span(AddressRange(each, each), uplink.name) for each in uplink.own_addresses]
     shared = _overlapping(sorted(spans))
-    for nvi in plan.nvis:
+    for nvi in nvis:
         for snat in nvi.snats:
             own = isinstance(snat.to, Pools) and snat.key_path not in shared
-            if not own or is_independent(snat):
+            if not own or is_independent(snat) or snat.log:
                 yield nvi, snat
 
 

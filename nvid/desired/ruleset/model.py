@@ -93,6 +93,20 @@ class Dynamic:
 
 
 @dataclass(frozen=True, slots=True)
+class CtHelper:
+    """A conntrack helper object: ``type`` is the kernel's name for it, ``protocol`` tcp or udp."""
+
+    name: str
+    type: str
+    protocol: str
+
+    @property
+    def declaration(self) -> str:
+        """All of it, as nft reads it."""
+        return f'type "{self.type}" protocol {self.protocol}'
+
+
+@dataclass(frozen=True, slots=True)
 class Ruleset:
     """The whole of nvid's table, or a part of it. Names are unique among each kind."""
 
@@ -100,6 +114,7 @@ class Ruleset:
     maps: tuple[Map, ...] = ()
     counters: tuple[str, ...] = ()
     dynamics: tuple[Dynamic, ...] = ()
+    helpers: tuple[CtHelper, ...] = ()
 
     def __add__(self, other: Ruleset) -> Ruleset:
         return Ruleset(
@@ -107,6 +122,7 @@ class Ruleset:
             self.maps + other.maps,
             self.counters + other.counters,
             self.dynamics + other.dynamics,
+            self.helpers + other.helpers,
         )
 
 
