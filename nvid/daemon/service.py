@@ -194,7 +194,11 @@ class Service:
         self._history.note(done, culprits)
         self._report(done, culprits)
         self._last = done
-        self._records.follow(configuration, labels_of(configuration.nvis, done.desired.uplinks))
+        self._records.follow(
+            configuration,
+            labels_of(configuration.nvis, done.desired.uplinks),
+            done.machine.addresses(),
+        )
         if done.repairs:
             self._repaired_at.append(time.monotonic())
         self._failures = self._failures + 1 if done.error else 0
