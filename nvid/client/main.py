@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "translations", _translations, "live flows", [socket, data, flows])
     _add(commands, "statistics", _statistics, "counters and use of pools", [socket, data])
     _add(commands, "clear", _clear, "end flows", [socket, data, flows])
+    _add(commands, "explain", _explain, "what becomes of a packet", [file, data, _packet_options()])
     _add(commands, "down", _down, "remove all that nvid owns", [file, socket, data])
     return parser
 
@@ -81,6 +82,7 @@ _STATUSES = {
     "translations": "0 done; 3 daemon not running; 4 not permitted",
     "statistics": "0 done; 3 daemon not running",
     "clear": "0 done; 1 no filter given; 3 daemon not running; 4 not permitted",
+    "explain": "0 it leaves, or is delivered; 1 dropped or unreachable",
     "down": "0 done; 1 something could not be removed; 4 not permitted",
 }
 
@@ -148,6 +150,17 @@ def _filter_options() -> argparse.ArgumentParser:
     return option
 
 
+def _packet_options() -> argparse.ArgumentParser:
+    option = argparse.ArgumentParser(add_help=False)
+    option.add_argument(
+        "--in", dest="interface", metavar="IFACE", required=True, help="where it comes in"
+    )
+    option.add_argument("protocol", metavar="PROTO", help="tcp, udp, icmp ...")
+    option.add_argument("source", metavar="SRC[:PORT]", help="IPv6 with a port: [ADDRESS]:PORT")
+    option.add_argument("destination", metavar="DST[:PORT]")
+    return option
+
+
 def _filter(arguments: argparse.Namespace) -> dict[str, str]:
     return {name: value for name in _FILTERS if (value := getattr(arguments, name)) is not None}
 
@@ -177,6 +190,18 @@ def _plan(arguments: argparse.Namespace) -> int:
     from nvid.offline import plan
 
     return _offline(arguments, lambda: plan(arguments.config))
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from nvid.offline import explain, packet_of
+
+    def answer() -> Answer:
+        packet = packet_of(
+            arguments.interface, arguments.protocol, arguments.source, arguments.destination
+        )
+        return explain(arguments.config, packet)
+
+    return _offline(arguments, answer)
 
 
 def _offline(arguments: argparse.Namespace, command: Callable[[], Answer]) -> int:
