@@ -36,13 +36,18 @@ class Difference:
     sysctls: tuple[Change[Sysctl], ...] = ()
     table: Transaction = field(default_factory=Transaction)
 
-    def without(self, *, routes: Collection[Hashable], table: bool) -> Difference:
-        """The same, leaving alone what is somebody else's: new routes with these keys, and the
-        table where ``table`` says so."""
+    def without(
+        self, *, routes: Collection[Hashable], sysctls: Collection[str], table: bool
+    ) -> Difference:
+        """The same, leaving alone what nvid cannot have: new routes with these keys and the table
+        (where ``table`` says so), which are somebody else's, and sysctls that it cannot write."""
         kept = tuple(
             each for each in self.routes if each.before is not None or each.object.key not in routes
         )
-        return replace(self, routes=kept, table=Transaction() if table else self.table)
+        writable = tuple(each for each in self.sysctls if each.object.path not in sysctls)
+        return replace(
+            self, routes=kept, sysctls=writable, table=Transaction() if table else self.table
+        )
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """(kind, change) for every change, in the order in which they are made."""

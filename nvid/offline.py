@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from nvid import explain as tracer
 from nvid import state
 from nvid.configuration import ConfigurationError, load
 from nvid.configuration.types import Daemon
-from nvid.configuration.values import TableRange
+from nvid.configuration.values import IPAddress, TableRange
+from nvid.desired.numbers import allocate
 from nvid.desired.ruleset import identity
+from nvid.desired.ruleset.words import PROTOCOL_NUMBERS, Plan
+from nvid.desired.uplinks import uplink_states
+from nvid.errors import NvidError
+from nvid.explain import Lookup, Packet
+from nvid.kernel import facts, routes
+from nvid.kernel.netlink import session
 from nvid.reconcile import Reconciler
+from nvid.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,60 @@ def plan(path: Path) -> Answer:
         "\n".join([*(text for _, text in lines), *(f"! {text}" for text in problems)]),
         2 if lines else 0,
     )
+
+
+def explain(path: Path, packet: Packet) -> Answer:
+    """What becomes of a packet, by the configuration and the kernel's routes. Raises NvidError."""
+    try:
+        configuration = load(path).configuration
+    except ConfigurationError as error:
+        return bad_configuration(error)
+    kept = state.load(configuration.daemon.state_dir) or State()
+    with session() as ipr:
+        found = facts.look(ipr, kept.sysctls)
+        numbers = allocate(configuration, kept.numbers)
+        uplinks = uplink_states(configuration, found.machine, numbers)
+        plan = Plan(configuration.daemon, configuration.nvis, uplinks, numbers, found.machine)
+
+        def ask(destination: IPAddress, source: IPAddress, mark: int) -> Lookup:
+            # The translated packet comes out of the peer; asking for that end asks the second
+            # lookup. Without the pair (nvid is not running), the machine itself is asked.
+            peers = [nvi.peer for nvi in configuration.nvis if mark]
+            index = next((found.indexes[name] for name in peers if name in found.indexes), None)
+            return Lookup(*routes.look_up(ipr, destination, source, mark, found.interfaces, index))
+
+        told = tracer.explain(configuration, plan, packet, ask)
+    return Answer(asdict(told), "\n".join(told.steps), 0 if told.dropped is None else 1)
+
+
+def packet_of(interface: str, protocol: str, source: str, destination: str) -> Packet:
+    """A packet from the words of a command line. Raises NvidError for what is none."""
+    if protocol not in PROTOCOL_NUMBERS:
+        raise NvidError(f"{protocol} is no protocol; write one of {', '.join(PROTOCOL_NUMBERS)}")
+    from_address, from_port = _endpoint(source)
+    to_address, to_port = _endpoint(destination)
+    if from_address.version != to_address.version:
+        raise NvidError(f"{source} and {destination} are of different families; write both in one")
+    return Packet(interface, protocol, from_address, to_address, from_port, to_port)
+
+
+def _endpoint(text: str) -> tuple[IPAddress, int]:
+    """``10.1.0.2``, ``10.1.0.2:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``."""
+    address, port = text, "0"
+    if text.startswith("["):
+        address, _, port = text[1:].partition("]")
+        port = port.removeprefix(":") or "0"
+    elif text.count(":") == 1:
+        address, port = text.split(":")
+    try:
+        found, number = ip_address(address), int(port)
+    except ValueError as error:
+        raise NvidError(
+            f"{text} is no address with or without a port; write 10.1.0.2:80 or [2001:db8::1]:80"
+        ) from error
+    if not 0 <= number <= 65535:
+        raise NvidError(f"{text}: a port is at most 65535")
+    return found, number
 
 
 def down(path: Path) -> Answer:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from nvid import state
+from nvid import flows, state
 from nvid.configuration.types import Configuration, Daemon
 from nvid.desired import Desired, desired_state, nothing
 from nvid.desired.marks import Marks
@@ -64,8 +64,11 @@ class Prepared:
 class Reconciler:
     """Brings the kernel to what a configuration wants, round by round."""
 
-    def __init__(self, state_dir: str) -> None:
+    def __init__(self, state_dir: str, before: Configuration | None = None) -> None:
+        """``before`` is the configuration that the kernel was last brought to, if it is known:
+        flows of translations that are gone since are ended."""
         self._state_dir = state_dir
+        self._before = before
         self._nft = Nft()
         kept = state.load(state_dir)
         self._state = kept if kept is not None else State()
@@ -73,6 +76,7 @@ class Reconciler:
         self._last: Desired | None = None
         self._last_machine = Machine()
         self._state_error: str | None = None
+        self._refused: dict[str, str] = {}
         self._last_inputs: tuple[Configuration, Machine, Numbers] | None = None
         self._last_desired: Desired | None = None
         self._counters: dict[str, tuple[int, int]] = {}
@@ -108,9 +112,17 @@ class Reconciler:
         foreign_table = self._look_at_table() if look_at_table or not self._knows_table else None
         observed = apply.observe(found, desired, daemon.protocol, self._table, self._state.sysctls)
         difference = differ(desired, observed, self._counters).without(
-            routes=foreign_routes.keys(), table=foreign_table is not None
+            routes=foreign_routes.keys(),
+            sysctls=self._refused.keys() | sysctls.unwritable(desired.sysctls).keys(),
+            table=foreign_table is not None,
         )
-        foreign = {*foreign_rules, *foreign_routes.values(), *filter(None, (foreign_table,))}
+        foreign = {
+            *foreign_rules,
+            *foreign_routes.values(),
+            *sysctls.unwritable(desired.sysctls).values(),
+            *self._refused.values(),
+            *filter(None, (foreign_table,)),
+        }
         return Prepared(
             desired, found.machine, observed, difference, numbers, tuple(sorted(foreign))
         )
@@ -136,6 +148,7 @@ class Reconciler:
         """The desired state, computed anew only when something that it depends on has changed."""
         inputs = (configuration, machine, numbers)
         if self._last_inputs != inputs or self._last_desired is None:
+            self._refused = {}
             self._last_desired = desired_state(*inputs)
             self._last_inputs = inputs
         return self._last_desired
@@ -155,11 +168,12 @@ class Reconciler:
             )
         self._last_machine = prepared.machine
         repairs = tuple(self._repairs(prepared))
-        done = self._carry_out(prepared, configuration.daemon)
+        done = self._carry_out(prepared, configuration)
         return replace(done, repairs=repairs, seconds=time.monotonic() - started)
 
-    def _carry_out(self, prepared: Prepared, daemon: Daemon) -> Round:
+    def _carry_out(self, prepared: Prepared, configuration: Configuration) -> Round:
         """Make the changes, and end the flows that they concern."""
+        daemon = configuration.daemon
         ended, announce_error = 0, None
         error: NvidError | None = None
         try:
@@ -167,8 +181,8 @@ class Reconciler:
             if prepared.difference:
                 self._apply(prepared, daemon)
                 announce_error = _announce(prepared.difference)
-            ended = self._end_flows(daemon, prepared)
-            self._last = prepared.desired
+            ended = self._end_flows(configuration, prepared)
+            self._last, self._before = prepared.desired, configuration
         except NvidError as failure:
             error = failure
         return Round(
@@ -204,7 +218,7 @@ class Reconciler:
 
     def _apply(self, prepared: Prepared, daemon: Daemon) -> None:
         self._knows_table = self._knows_table and not prepared.difference.table
-        apply.apply(
+        self._refused |= apply.apply(
             prepared.difference,
             prepared.desired.pairs,
             daemon.protocol,
@@ -285,11 +299,16 @@ class Reconciler:
             found += [("ruleset", words) for words in difference.table.changes]
         return found
 
-    def _end_flows(self, daemon: Daemon, prepared: Prepared) -> int:
+    def _end_flows(self, configuration: Configuration, prepared: Prepared) -> int:
         """End flows that the change concerns: those that began untranslated where the table is
-        new or covers other interfaces, and those whose lane is gone."""
-        marks = Marks(daemon.fwmark_mask)
+        new or covers other interfaces, those whose translation or lane is gone."""
+        marks = Marks(configuration.daemon.fwmark_mask)
         ended = 0
+        if self._before is not None and self._before is not configuration:
+            chosen = flows.concerned(self._before, configuration, prepared.machine.addresses())
+            if chosen is not None:
+                bound = conntrack.MarkFilter(marks.bound, marks.state_mask)
+                ended += conntrack.end(bound, chosen)
         if self._state.flows_to_end:
             unbound = conntrack.MarkFilter(0, marks.state_mask)
             ended += conntrack.end_untranslated(unbound, prepared.machine.addresses())

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nvid import names
-from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset, digest
+from nvid.desired.ruleset.model import Chain, CtHelper, Dynamic, Hook, Map, Ruleset, digest
 
 _TABLE = f"inet {names.TABLE}"
 _ELEMENTS_PER_LINE = 500
@@ -35,6 +35,8 @@ class ObservedTable:
     maps: Mapping[str, Map] = field(default_factory=dict)
     counters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     strange: tuple[str, ...] = ()
+    dynamics: Mapping[str, Dynamic] = field(default_factory=dict)
+    helpers: frozenset[CtHelper] = frozenset()
 
 
 def as_observed(ruleset: Ruleset) -> ObservedTable:
@@ -43,6 +45,8 @@ def as_observed(ruleset: Ruleset) -> ObservedTable:
         {each.name: ObservedChain(each.name, each.hook, each.digests) for each in ruleset.chains},
         {each.name: each for each in ruleset.maps},
         dict.fromkeys(ruleset.counters, (0, 0)),
+        dynamics={each.name: each for each in ruleset.dynamics},
+        helpers=frozenset(ruleset.helpers),
     )
 
 
@@ -93,6 +97,8 @@ class _Steps:
         self._chains = {chain.name: chain for chain in desired.chains}
         self._maps = {each.name: each for each in desired.maps}
         self._counters = dict.fromkeys(desired.counters)
+        self._helpers = dict.fromkeys(desired.helpers)
+        self._dynamics = {each.name: each for each in desired.dynamics}
         self._observed = observed
         self._last_counters = last_counters
         self._recast = {
@@ -100,14 +106,20 @@ class _Steps:
             for name, each in self._maps.items()
             if name in observed.maps and observed.maps[name].declaration != each.declaration
         }
+        self._old_dynamics = [
+            each for name, each in observed.dynamics.items() if self._dynamics.get(name) != each
+        ]
         gone_maps = observed.maps.keys() - self._maps.keys()
         # A map that is made anew must not be referred to meanwhile: all rules are written again.
-        self._rewrite_all = bool(self._recast or gone_maps or observed.strange)
+        self._rewrite_all = bool(
+            self._recast or gone_maps or self._old_dynamics or observed.strange
+        )
 
     def transaction(self) -> Transaction:
         changed = [chain for chain in self._chains.values() if self._differs(chain)]
         lines = [
             *self._new_counters(),
+            *self._new_helpers(),
             *self._cleared_chains(),
             *self._old_maps(),
             # Chains before maps: nft 1.0.6 writes the elements of a new interval map right behind
@@ -118,6 +130,7 @@ class _Steps:
             *self._elements(),
             *self._old_chains(),
             *self._old_counters(),
+            *self._old_helpers(),
         ]
         return Transaction(tuple(lines), tuple(self._words()))
 
@@ -136,6 +149,16 @@ class _Steps:
                 packets, octets = self._last_counters.get(name, (0, 0))
                 yield (f"add counter {_TABLE} {name} {{ packets {packets} bytes {octets}; }}")
 
+    def _new_helpers(self) -> Iterator[str]:
+        for each in self._helpers:
+            if each not in self._observed.helpers:
+                yield f"add ct helper {_TABLE} {each.name} {{ {each.declaration}; }}"
+
+    def _old_helpers(self) -> Iterator[str]:
+        for each in self._observed.helpers:
+            if each not in self._helpers:
+                yield f"delete ct helper {_TABLE} {each.name}"
+
     def _cleared_chains(self) -> Iterator[str]:
         for name, present in self._observed.chains.items():
             chain = self._chains.get(name)
@@ -149,6 +172,8 @@ class _Steps:
             if name not in self._maps or name in self._recast:
                 yield f"flush map {_TABLE} {name}"
                 yield f"delete map {_TABLE} {name}"
+        for old in self._old_dynamics:
+            yield f"delete {old.kind} {_TABLE} {old.name}"
         for words in self._observed.strange:
             yield f"delete {words}"
 
@@ -156,6 +181,9 @@ class _Steps:
         for name, each in self._maps.items():
             if name not in self._observed.maps or name in self._recast:
                 yield f"add map {_TABLE} {name} {{ {each.declaration}; }}"
+        for name, dynamic in self._dynamics.items():
+            if self._observed.dynamics.get(name) != dynamic:
+                yield f"add {dynamic.kind} {_TABLE} {name} {{ {dynamic.declaration}; }}"
 
     def _new_chains(self) -> Iterator[str]:
         for name, chain in self._chains.items():
@@ -192,12 +220,23 @@ class _Steps:
     def _words(self) -> Iterator[str]:
         yield from self._chain_words()
         yield from self._map_words()
+        for old in self._old_dynamics:
+            yield f"- {old.kind} {old.name}"
+        for name, dynamic in self._dynamics.items():
+            if self._observed.dynamics.get(name) != dynamic:
+                yield f"+ {dynamic.kind} {name}"
         for name in self._counters:
             if name not in self._observed.counters:
                 yield f"+ counter {name}"
         for name in self._observed.counters:
             if name not in self._counters:
                 yield f"- counter {name}"
+        for helper in self._helpers:
+            if helper not in self._observed.helpers:
+                yield f"+ ct helper {helper.name}"
+        for helper in self._observed.helpers:
+            if helper not in self._helpers:
+                yield f"- ct helper {helper.name}"
         for words in self._observed.strange:
             yield f"- {words}"
 

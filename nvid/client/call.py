@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 INTERFACE = "org.nvid.Control"
@@ -24,31 +25,44 @@ class CallRefused(Exception):
         self.parameters = parameters
 
 
-def call(path: str, method: str, timeout: float = _ANSWER_WITHIN) -> dict[str, Any]:
-    """Call a method without parameters; its result. Raises DaemonNotRunning or CallRefused."""
+def call(path: str, method: str, **parameters: Any) -> dict[str, Any]:
+    """Call a method; its result. Raises DaemonNotRunning or CallRefused."""
+    return next(_replies(path, {"method": f"{INTERFACE}.{method}", "parameters": parameters}))
+
+
+def stream(path: str, method: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+    """Call a method that answers many times; each result as it comes. Raises as ``call`` does."""
+    request = {"method": f"{INTERFACE}.{method}", "parameters": parameters, "more": True}
+    yield from _replies(path, request)
+
+
+def _replies(path: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(timeout)
+        sock.settimeout(_ANSWER_WITHIN)
         try:
             sock.connect(path)
-            sock.sendall(json.dumps({"method": f"{INTERFACE}.{method}"}).encode() + b"\0")
-            answer = _receive(sock)
+            sock.sendall(json.dumps(request).encode() + b"\0")
+            for answer in _messages(sock):
+                if "error" in answer:
+                    name = answer["error"].rpartition(".")[2]
+                    raise CallRefused(name, answer.get("parameters", {}))
+                yield answer.get("parameters", {})
+                if not answer.get("continues"):
+                    return
         except (OSError, EOFError) as error:
             raise DaemonNotRunning(_why(path, error)) from error
-    if "error" in answer:
-        raise CallRefused(answer["error"].rpartition(".")[2], answer.get("parameters", {}))
-    result: dict[str, Any] = answer.get("parameters", {})
-    return result
 
 
-def _receive(sock: socket.socket) -> dict[str, Any]:
-    parts: list[bytes] = []
-    while not (parts and parts[-1].endswith(b"\0")):
+def _messages(sock: socket.socket) -> Iterator[dict[str, Any]]:
+    """JSON objects, each ended by a zero byte."""
+    waiting = b""
+    while True:
         part = sock.recv(1 << 16)
         if not part:
             raise EOFError("the daemon closed the connection")
-        parts.append(part)
-    answer: dict[str, Any] = json.loads(b"".join(parts)[:-1])
-    return answer
+        *whole, waiting = (waiting + part).split(b"\0")
+        for message in whole:
+            yield json.loads(message)
 
 
 def _why(path: str, error: Exception) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvid.client import show
-from nvid.client.call import DEFAULT_SOCKET, CallRefused, DaemonNotRunning, call
+from nvid.client.call import DEFAULT_SOCKET, CallRefused, DaemonNotRunning, call, stream
 
 if TYPE_CHECKING:
     from nvid.offline import Answer
@@ -64,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "plan", _plan, "what would change in the kernel", [file, data])
     _add(commands, "reload", _reload, "make the daemon read its configuration", [socket, data])
     _add(commands, "status", _status, "health of everything at one glance", [socket, data])
+    flows = _filter_options()
+    _add(commands, "translations", _translations, "live flows", [socket, data, flows])
+    _add(commands, "statistics", _statistics, "counters and use of pools", [socket, data])
+    _add(commands, "clear", _clear, "end flows", [socket, data, flows])
+    _add(commands, "explain", _explain, "what becomes of a packet", [file, data, _packet_options()])
     _add(commands, "down", _down, "remove all that nvid owns", [file, socket, data])
     return parser
 
@@ -74,6 +79,10 @@ _STATUSES = {
     "plan": "0 nothing to do; 2 changes; 1 bad configuration; 4 not permitted",
     "reload": "0 done; 1 bad configuration, the running one stays; 3 daemon not running",
     "status": "0 healthy; 1 degraded; 3 daemon not running",
+    "translations": "0 done; 3 daemon not running; 4 not permitted",
+    "statistics": "0 done; 3 daemon not running",
+    "clear": "0 done; 1 no filter given; 3 daemon not running; 4 not permitted",
+    "explain": "0 it leaves, or is delivered; 1 dropped or unreachable",
     "down": "0 done; 1 something could not be removed; 4 not permitted",
 }
 
@@ -124,6 +133,38 @@ def _json_option() -> argparse.ArgumentParser:
     return option
 
 
+_FILTERS = {
+    "nvi": ("NAME", "of this NVI"),
+    "source": ("ADDRESS", "from this address or prefix, original or translated"),
+    "destination": ("ADDRESS", "to this address or prefix, original or translated"),
+    "protocol": ("NAME", "of this protocol: tcp, udp, icmp ..."),
+    "uplink": ("NAME", "that leave or came in by this uplink"),
+    "tenant": ("NAME", "of this tenant"),
+}
+
+
+def _filter_options() -> argparse.ArgumentParser:
+    option = argparse.ArgumentParser(add_help=False)
+    for name, (metavar, text) in _FILTERS.items():
+        option.add_argument(f"--{name}", metavar=metavar, help=f"only flows {text}")
+    return option
+
+
+def _packet_options() -> argparse.ArgumentParser:
+    option = argparse.ArgumentParser(add_help=False)
+    option.add_argument(
+        "--in", dest="interface", metavar="IFACE", required=True, help="where it comes in"
+    )
+    option.add_argument("protocol", metavar="PROTO", help="tcp, udp, icmp ...")
+    option.add_argument("source", metavar="SRC[:PORT]", help="IPv6 with a port: [ADDRESS]:PORT")
+    option.add_argument("destination", metavar="DST[:PORT]")
+    return option
+
+
+def _filter(arguments: argparse.Namespace) -> dict[str, str]:
+    return {name: value for name in _FILTERS if (value := getattr(arguments, name)) is not None}
+
+
 def _version() -> str:
     from nvid import __version__
 
@@ -151,6 +192,18 @@ def _plan(arguments: argparse.Namespace) -> int:
     return _offline(arguments, lambda: plan(arguments.config))
 
 
+def _explain(arguments: argparse.Namespace) -> int:
+    from nvid.offline import explain, packet_of
+
+    def answer() -> Answer:
+        packet = packet_of(
+            arguments.interface, arguments.protocol, arguments.source, arguments.destination
+        )
+        return explain(arguments.config, packet)
+
+    return _offline(arguments, answer)
+
+
 def _offline(arguments: argparse.Namespace, command: Callable[[], Answer]) -> int:
     from nvid.errors import NvidError
 
@@ -174,6 +227,35 @@ def _status(arguments: argparse.Namespace) -> int:
 def _reload(arguments: argparse.Namespace) -> int:
     changes = call(arguments.socket, "Reload")["changes"]
     _print(arguments, {"changes": changes}, f"reloaded: {changes} changes")
+    return 0
+
+
+def _translations(arguments: argparse.Namespace) -> int:
+    """Printed as they come: a large table is never in memory, here or in the daemon."""
+    batches = stream(arguments.socket, "Translations", wanted=_filter(arguments))
+    rows = (flow for batch in batches for flow in batch["flows"])
+    if arguments.json:
+        show.json_list("translations", rows)
+        return 0
+    for flow in rows:
+        print(show.translation(flow))
+    return 0
+
+
+def _statistics(arguments: argparse.Namespace) -> int:
+    statistics = call(arguments.socket, "Statistics")["statistics"]
+    _print(arguments, statistics, show.statistics(statistics))
+    return 0
+
+
+def _clear(arguments: argparse.Namespace) -> int:
+    """Without a filter it would end everything; that must be said (--nvi NAME)."""
+    wanted = _filter(arguments)
+    if not wanted:
+        message = "say which flows: --nvi, --source, --destination, --protocol, --uplink, --tenant"
+        return _complain(arguments, message, BAD)
+    ended = call(arguments.socket, "Clear", wanted=wanted)["ended"]
+    _print(arguments, {"ended": ended}, f"{ended} flows ended")
     return 0
 
 

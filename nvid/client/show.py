@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 _GREEN, _YELLOW, _RED, _RESET = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
@@ -73,3 +75,56 @@ def _ago(then: float, now: float) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit} ago"
     return f"{seconds} s ago"
+
+
+def translation(flow: dict[str, Any]) -> str:
+    """One flow in one line."""
+    original, translated = _endpoints(flow["original"]), _endpoints(flow["translated"])
+    words = [f"{flow['protocol']:<6} {original}  =>  {translated}", f"nvi {flow['nvi']}"]
+    words += [f"{name} {flow[name]}" for name in ("uplink", "tenant") if flow[name] is not None]
+    if flow["age"] is not None:
+        words.append(f"age {flow['age']:.0f} s")
+    if flow["bytes"] is not None:
+        words.append(f"{flow['bytes']} bytes")
+    return "  ".join(words)
+
+
+def _endpoints(ends: dict[str, Any]) -> str:
+    source = _endpoint(ends["source"], ends["source_port"])
+    return f"{source} -> {_endpoint(ends['destination'], ends['destination_port'])}"
+
+
+def _endpoint(address: str, port: int) -> str:
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def statistics(data: dict[str, Any]) -> str:
+    """``nvid statistics``: a line for each counter."""
+    lines = [
+        f"NVI {each['name']} {each['direction']}: {each['packets']} packets, {each['bytes']} bytes"
+        for each in data["nvis"]
+    ]
+    lines += [
+        f"{each['kind']} {each['translation']} ({each['nvi']}): {each['packets']} packets, "
+        f"{each['bytes']} bytes"
+        for each in data["translations"]
+    ]
+    lines += [
+        f"pool {each['pool']} ({each['nvi']}): {each['flows']} flows on {each['addresses']} "
+        f"addresses, {each['ports_used_ratio']:.1%} of the ports"
+        for each in data["pools"]
+    ]
+    lines += [f"dropped, {each['reason']}: {each['packets']}" for each in data["drops"]]
+    return "\n".join(lines)
+
+
+def json_list(name: str, rows: Iterable[dict[str, Any]]) -> None:
+    """Print ``{name: [...]}`` row by row."""
+    print(f'{{"{name}": [', end="")
+    separator = "\n"
+    for row in rows:
+        print(separator + json.dumps(row), end="")
+        separator = ",\n"
+    print("\n]}")

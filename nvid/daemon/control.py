@@ -13,7 +13,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,12 +32,14 @@ from asyncvarlink.serviceinterface import VarlinkServiceInterface
 from asyncvarlink.types import FileDescriptorArray
 
 from nvid import __version__
+from nvid.daemon.statistics import Statistics
 from nvid.daemon.status import Status
+from nvid.daemon.translations import Filter, Translation
 from nvid.errors import ConfigurationError, NvidError
 
 GROUP = "nvid"
 INTERFACE = "org.nvid.Control"
-OPEN_METHODS = frozenset({"Status", "GetInfo", "GetInterfaceDescription"})
+OPEN_METHODS = frozenset({"Status", "Statistics", "GetInfo", "GetInterfaceDescription"})
 _MOST_CONNECTIONS = 64
 
 log = structlog.get_logger()
@@ -94,6 +96,15 @@ class Backend(Protocol):
     async def reload(self) -> int:
         """Read the files again; the number of changes. Raises BadConfiguration or NvidError."""
 
+    def translations(self, wanted: Filter) -> AsyncIterator[list[Translation]]:
+        """The flows that are meant, batch by batch. Raises NvidError."""
+
+    async def statistics(self) -> Statistics:
+        """All counters."""
+
+    async def clear(self, wanted: Filter) -> int:
+        """End the flows that are meant; their number. Raises NvidError."""
+
     async def down(self) -> list[str]:
         """Remove everything and end; what was removed. Raises NvidError."""
 
@@ -114,6 +125,25 @@ class Control(VarlinkInterface, name=INTERFACE):
         """Read the configuration again; how many kernel objects changed."""
         with _failing_politely():
             return await self._backend.reload()
+
+    @varlinkmethod(return_parameter="flows")
+    async def Translations(self, *, wanted: Filter) -> AsyncIterator[list[Translation]]:
+        """The live flows that are wanted, in batches (a call with `more`); the last is empty."""
+        with _failing_politely():
+            async for batch in self._backend.translations(wanted):
+                yield batch
+        yield []
+
+    @varlinkmethod(return_parameter="statistics")
+    async def Statistics(self) -> Statistics:
+        """Counters per NVI and translation, use of pools. Anybody may ask."""
+        return await self._backend.statistics()
+
+    @varlinkmethod(return_parameter="ended")
+    async def Clear(self, *, wanted: Filter) -> int:
+        """End the flows that are wanted; how many."""
+        with _failing_politely():
+            return await self._backend.clear(wanted)
 
     @varlinkmethod(return_parameter="removed")
     async def Down(self) -> list[str]:

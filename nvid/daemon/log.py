@@ -17,7 +17,7 @@ from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
-from systemd import journal
+from systemd.journal import send
 
 _JOURNAL = "/run/systemd/journal/socket"
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -30,7 +30,9 @@ Event = MutableMapping[str, Any]
 def configure(level: str, stream: TextIO = sys.stderr) -> None:
     """Send records of ``level`` and above to the journal, when standard error leads there
     (systemd.exec(5), JOURNAL_STREAM), else as lines to ``stream``."""
-    sink = Journal() if _leads_to_journal(stream) else Lines(stream)
+    # A descriptor of its own: libnftables is kept from writing to the one that all share.
+    own = os.fdopen(os.dup(stream.fileno()), "w", buffering=1)
+    sink = Journal() if _leads_to_journal(stream) else Lines(own)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -67,7 +69,7 @@ class Journal:
         priority = _PRIORITIES[event.pop("level")]
         if self._takes_more():
             fields = {f"NVID_{name.upper()}": str(value) for name, value in event.items()}
-            journal.send(message, PRIORITY=priority, SYSLOG_IDENTIFIER="nvid", **fields)
+            send(message, PRIORITY=priority, SYSLOG_IDENTIFIER="nvid", **fields)
         else:
             self.lost += 1
         raise structlog.DropEvent

@@ -8,23 +8,28 @@ answered. Rounds never overlap.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import structlog
 
-from nvid import names
+from nvid import names, state
 from nvid.configuration import ConfigurationError, Loaded, load
 from nvid.daemon import notify, report
 from nvid.daemon.control import BadConfiguration, ControlServer, bad_configuration
 from nvid.daemon.metrics import MetricsServer, Snapshot
+from nvid.daemon.records import TranslationRecords
+from nvid.daemon.statistics import Statistics, statistics
 from nvid.daemon.status import Status, headline
+from nvid.daemon.translations import Filter, Flows, Translation
 from nvid.daemon.usage import UsageReader
+from nvid.desired.ruleset.account import labels_of
 from nvid.errors import NotPermitted, NvidError
 from nvid.kernel.events import EVERYTHING, ROUTING, Event, Watch
 from nvid.reconcile import Reconciler, Round
@@ -67,6 +72,7 @@ class Service:
         )
         self._history = report.History(str(path))
         self._usage = UsageReader()
+        self._records = TranslationRecords(log.info)
         self._control = ControlServer(daemon.socket, self)
         self._metrics = MetricsServer(self._scrape)
         self._last: Round | None = None
@@ -85,11 +91,12 @@ class Service:
                 self._open_metrics()
             loop.add_reader(self._watch.routing, self._on_events, self._watch.read_routing)
             loop.add_reader(self._watch.netfilter, self._on_events, self._watch.read_netfilter)
-            self._reconciler = await self._work(Reconciler, daemon.state_dir)
+            self._reconciler = await self._work(_reconciler, daemon.state_dir)
             self._reconciler.check_window(daemon)
             first = await self._round(EVERYTHING)
             if not first.permitted:
                 raise NotPermitted(first.error)
+            await self._keep_configuration()
             self._handle_signals(loop)
             notify.ready(headline(self._status()))
             log.info("running", config=str(self._path), status=headline(self._status()))
@@ -187,6 +194,11 @@ class Service:
         self._history.note(done, culprits)
         self._report(done, culprits)
         self._last = done
+        self._records.follow(
+            configuration,
+            labels_of(configuration.nvis, done.desired.uplinks),
+            done.machine.addresses(),
+        )
         if done.repairs:
             self._repaired_at.append(time.monotonic())
         self._failures = self._failures + 1 if done.error else 0
@@ -248,8 +260,17 @@ class Service:
             await self._locked_round(EVERYTHING)
             raise NvidError(f"{done.error}; the previous configuration is in force again")
         self._history.loaded()
+        await self._keep_configuration()
         log.info("reloaded", changes=len(done.changes), generation=self._history.generation)
         return len(done.changes)
+
+    async def _keep_configuration(self) -> None:
+        """What is in force now is the last good configuration."""
+        directory = self._loaded.configuration.daemon.state_dir
+        try:
+            await self._work(state.keep_configuration, directory, self._path, self._loaded.files)
+        except NvidError as error:
+            log.warning(str(error))
 
     async def _reload_on_signal(self) -> None:
         try:
@@ -258,6 +279,29 @@ class Service:
             pass  # Every problem is in the log.
         except NvidError as error:
             log.error(str(error))
+
+    async def translations(self, wanted: Filter) -> AsyncIterator[list[Translation]]:
+        """The live flows, read in a thread as fast as they are taken."""
+        assert self._loop is not None
+        batches = self._flows().batches(wanted)
+        while batch := await self._loop.run_in_executor(None, next, batches, None):
+            yield batch
+
+    async def clear(self, wanted: Filter) -> int:
+        """End flows; their number."""
+        assert self._loop is not None
+        ended = await self._loop.run_in_executor(None, self._flows().end, wanted)
+        log.info("ended flows on request", flows=ended)
+        return ended
+
+    def _flows(self) -> Flows:
+        assert self._reconciler is not None
+        return Flows(self._loaded.configuration, self._reconciler.numbers)
+
+    async def statistics(self) -> Statistics:
+        """All counters, read anew when that is quick."""
+        await self._refresh_usage(patience=2)
+        return statistics(self._snapshot())
 
     async def down(self) -> list[str]:
         """Remove everything and end; what was removed, in words."""
@@ -291,6 +335,9 @@ class Service:
             waiting.result(timeout=1)
         except (TimeoutError, asyncio.CancelledError):
             waiting.cancel()
+        return self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
         return report.snapshot(
             self._loaded.configuration, self._status(), self._history, self._usage.latest
         )
@@ -327,8 +374,17 @@ class Service:
         loop.remove_reader(self._watch.routing)
         loop.remove_reader(self._watch.netfilter)
         self._watch.close()
+        self._records.close()
         await loop.run_in_executor(None, self._metrics.close)
         self._worker.shutdown(wait=True)
+
+
+def _reconciler(state_dir: str) -> Reconciler:
+    """A reconciler that knows what was in force before, where that was kept."""
+    before = None
+    with contextlib.suppress(ConfigurationError):
+        before = load(state.last_good(state_dir)).configuration
+    return Reconciler(state_dir, before)
 
 
 def serve(path: Path) -> int:

@@ -125,6 +125,14 @@ class Marks:
         """The NVI that ``fwmark`` names, or None: the reverse of ``enter``."""
         return self._number(ENTER, fwmark)
 
+    def forward_lane_of(self, ct_mark: int) -> int:
+        """The forward lane that a flow's mark holds: the reverse of ``forward_lane``."""
+        return (ct_mark & self.forward_mask) >> (self._shift + _RETURN_BITS)
+
+    def return_lane_of(self, ct_mark: int) -> int:
+        """The return lane that a flow's mark holds: the reverse of ``return_lane``."""
+        return (ct_mark & self.return_mask) >> self._shift
+
     def _number(self, state: int, fwmark: int) -> int | None:
         if fwmark & self.state_mask != self._state(state):
             return None

@@ -158,13 +158,15 @@ class Rule:
 class Sysctl:
     """A key below /proc/sys, as a path with slashes, and the value to write.
 
-    Any value in ``accepts`` is as good; the present one then stays. Keys are compared by what
+    Any value in ``accepts`` is as good; the present one then stays. Where the kernel refuses an
+    ``optional`` one, that is reported and nothing else suffers. Keys are compared by what
     they accept, so an observed key equals a desired one that accepts its value.
     """
 
     path: str
     value: str
     accepts: frozenset[str] = field(default=frozenset(), compare=False)
+    optional: bool = field(default=False, compare=False)
 
     @property
     def key(self) -> str:

@@ -34,7 +34,22 @@ def sysctls(
         yield from _pair(nvi, machine)
     yield from _uplinks(uplinks, machine)
     yield from _proxies(proxied, machine)
+    yield from _conntrack(configuration)
     yield from _forwarding(configuration, nvis, machine)
+
+
+def _conntrack(configuration: Configuration) -> Iterator[Sysctl]:
+    """What `nvid translations` shows of a flow, its age and bytes; and what [conntrack] names. The
+    limit is one for the whole machine: a network namespace may not set it."""
+    for what in ("acct", "timestamp"):
+        yield Sysctl(f"net/netfilter/nf_conntrack_{what}", "1", optional=True)
+    wanted = configuration.conntrack
+    if wanted is None:
+        return
+    if wanted.max is not None:
+        yield Sysctl("net/netfilter/nf_conntrack_max", str(wanted.max), optional=True)
+    for timeout in wanted.timeouts:
+        yield Sysctl(f"net/netfilter/{timeout.sysctl}", str(timeout.seconds), optional=True)
 
 
 def _pair(nvi: Nvi, machine: Machine) -> Iterator[Sysctl]:

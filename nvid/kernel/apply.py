@@ -56,9 +56,12 @@ def apply(
     protocol: int,
     nft: Nft,
     originals: dict[str, str],
-) -> None:
-    """Make the changes. Raises KernelRefused or NotPermitted at the first one that fails: what
-    came before it stays, and stays closed."""
+) -> dict[str, str]:
+    """Make the changes; the answer says, by path, which optional sysctls the kernel refused.
+
+    Raises KernelRefused or NotPermitted at the first one that fails: what came before it stays,
+    and stays closed.
+    """
     with session() as ipr:
         rules.make(ipr, difference.rules, protocol)
         links.make(ipr, difference.pairs)
@@ -70,13 +73,14 @@ def apply(
         neighbours.make(ipr, difference.neighbours, indexes, protocol)
         routes.make(ipr, difference.routes, indexes, protocol)
         ruleset.apply(nft, difference.table)
-        sysctls.write(other_sysctls)
+        refused = sysctls.write(other_sysctls)
         sysctls.restore(difference.sysctls, originals)
         neighbours.remove(ipr, difference.neighbours, indexes, protocol)
         routes.remove(ipr, difference.routes, indexes, protocol)
         addresses.remove(ipr, difference.addresses, indexes)
         links.remove(ipr, difference.pairs)
         rules.remove(ipr, difference.rules, protocol)
+    return refused
 
 
 def _divide(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nvid.configuration.values import IPAddress, Pools
 from nvid.errors import KernelRefused, NotPermitted
+from nvid.flows import Flow
 from nvid.kernel import wire
 
 COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
@@ -28,27 +29,11 @@ _NETLINK_NETFILTER = 12
 _CT_GET, _CT_DELETE = (1 << 8 | kind for kind in (1, 2))
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x4, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_STATUS, _CTA_MARK = 1, 2, 3, 8
-_CTA_ZONE, _CTA_MARK_MASK, _CTA_LABELS = 18, 21, 22
-_CTA_TUPLE_IP = 1
-_IPS_SRC_NAT, _IPS_DST_NAT = 0x10, 0x20
+_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_MARK = 1, 2, 8
+_CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY = 9, 10
+_CTA_ZONE, _CTA_TIMESTAMP, _CTA_MARK_MASK, _CTA_LABELS = 18, 20, 21, 22
+_CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
 _BUFFER = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """One conntrack entry, as much of it as nvid asks for.
-
-    ``source`` and ``destination`` are those of the original direction; ``tuple_original`` and
-    ``zone`` are the kernel's own bytes, which name the entry.
-    """
-
-    family: int
-    tuple_original: bytes
-    zone: bytes
-    source: IPAddress
-    destination: IPAddress
-    translated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +52,20 @@ def count() -> tuple[int, int] | None:
         return None
 
 
+def flows(wanted: MarkFilter) -> Iterator[Flow]:
+    """The flows with the mark, one datagram of the kernel's at a time: a reader that is slow, or
+    stops, costs nothing but its socket."""
+    with _socket() as sock:
+        for family, attributes in _dump(sock, wanted):
+            flow = flow_of(family, attributes)
+            if flow is not None:
+                yield flow
+
+
 def end(wanted: MarkFilter, chosen: Callable[[Flow], bool]) -> int:
     """End the flows with the mark that are ``chosen``; the answer is their number."""
-    with _socket() as dumping, _socket() as deleting:
-        ended = 0
-        for family, attributes in _dump(dumping, wanted):
-            flow = _flow(family, attributes)
-            if flow is not None and chosen(flow) and _delete(deleting, flow):
-                ended += 1
-        return ended
+    with _socket() as deleting:
+        return sum(chosen(flow) and _delete(deleting, flow) for flow in flows(wanted))
 
 
 def end_untranslated(wanted: MarkFilter, own: Iterable[IPAddress]) -> int:
@@ -88,7 +78,9 @@ def end_untranslated(wanted: MarkFilter, own: Iterable[IPAddress]) -> int:
 
     def began_before(flow: Flow) -> bool:
         special = flow.destination.is_multicast or flow.source.is_loopback
-        return not (flow.translated or special or flow.source in local or flow.destination in local)
+        return not (
+            flow.snat or flow.dnat or special or flow.source in local or flow.destination in local
+        )
 
     return end(wanted, began_before)
 
@@ -130,33 +122,75 @@ def _raise(body: memoryview) -> None:
     raise KernelRefused(f"conntrack: {os.strerror(code)} (errno {code})")
 
 
-def _flow(family: int, attributes: memoryview) -> Flow | None:
+def flow_of(family: int, attributes: memoryview) -> Flow | None:
+    """The entry in a message of conntrack's; None for what is none."""
     found = dict(wire.attributes(attributes))
-    original, status = found.get(_CTA_TUPLE_ORIG), found.get(_CTA_STATUS)
-    if original is None or status is None:
+    original, reply = found.get(_CTA_TUPLE_ORIG), found.get(_CTA_TUPLE_REPLY)
+    if original is None or reply is None:
         return None
-    nested = dict(wire.attributes(original))
+    source, destination, number, ports = _tuple(family, original)
+    reply_source, reply_destination, _, reply_ports = _tuple(family, reply)
+    return Flow(
+        (family, bytes(original), bytes(found.get(_CTA_ZONE, b""))),
+        number,
+        source,
+        destination,
+        reply_source,
+        reply_destination,
+        *ports,
+        *reply_ports,
+        # The event of a flow's end carries no status (nf_conntrack_netlink.c), so it is derived.
+        snat=(source, ports[0]) != (reply_destination, reply_ports[1]),
+        dnat=(destination, ports[1]) != (reply_source, reply_ports[0]),
+        mark=int.from_bytes(found.get(_CTA_MARK, b"")),
+        label=int.from_bytes(found.get(_CTA_LABELS, b""), "little"),
+        octets=_octets(found),
+        started=_started(found),
+    )
+
+
+def _octets(found: dict[int, memoryview]) -> int | None:
+    """CTA_COUNTERS_BYTES (2) of both directions; net.netfilter.nf_conntrack_acct keeps them."""
+    counters = [found[kind] for kind in (_CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY) if kind in found]
+    if not counters:
+        return None
+    return sum(int.from_bytes(dict(wire.attributes(each)).get(2, b"")) for each in counters)
+
+
+def _started(found: dict[int, memoryview]) -> float | None:
+    """CTA_TIMESTAMP_START (1), in ns; net.netfilter.nf_conntrack_timestamp keeps it."""
+    if _CTA_TIMESTAMP not in found:
+        return None
+    started = dict(wire.attributes(found[_CTA_TIMESTAMP])).get(1)
+    return None if started is None else int.from_bytes(started) / 1e9
+
+
+def _tuple(family: int, data: memoryview) -> tuple[IPAddress, IPAddress, int, tuple[int, int]]:
+    """Source, destination, protocol number and ports (0 without) of one direction."""
+    nested = dict(wire.attributes(data))
     addresses = dict(wire.attributes(nested[_CTA_TUPLE_IP]))
+    layer4 = dict(wire.attributes(nested[_CTA_TUPLE_PROTO]))
     # CTA_IP_V4_SRC and _DST are 1 and 2, CTA_IP_V6_SRC and _DST are 3 and 4.
     make = IPv4Address if family == socket.AF_INET else IPv6Address
     first = 1 if family == socket.AF_INET else 3
-    return Flow(
-        family,
-        bytes(original),
-        bytes(found.get(_CTA_ZONE, b"")),
+    # CTA_PROTO_NUM is 1, CTA_PROTO_SRC_PORT and _DST_PORT are 2 and 3.
+    ports = [int.from_bytes(layer4.get(kind, b"")) for kind in (2, 3)]
+    return (
         make(bytes(addresses[first])),
         make(bytes(addresses[first + 1])),
-        bool(struct.unpack("!I", status)[0] & (_IPS_SRC_NAT | _IPS_DST_NAT)),
+        layer4[1][0],
+        (ports[0], ports[1]),
     )
 
 
 def _delete(sock: socket.socket, flow: Flow) -> bool:
     """Whether the entry was there to be ended."""
     nested = 0x8000  # NLA_F_NESTED
-    attributes = wire.attribute(_CTA_TUPLE_ORIG | nested, flow.tuple_original)
-    if flow.zone:
-        attributes += wire.attribute(_CTA_ZONE, flow.zone)
-    sock.send(_request(_CT_DELETE, _NLM_F_ACK, flow.family, attributes))
+    family, original, zone = flow.key
+    attributes = wire.attribute(_CTA_TUPLE_ORIG | nested, original)
+    if zone:
+        attributes += wire.attribute(_CTA_ZONE, zone)
+    sock.send(_request(_CT_DELETE, _NLM_F_ACK, family, attributes))
     reply = memoryview(sock.recv(_BUFFER))
     return bool(struct.unpack_from("=i", reply, wire.HEADER.size)[0] == 0)
 

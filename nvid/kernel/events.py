@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvid.kernel import wire
+from nvid.flows import Flow
+from nvid.kernel import conntrack, wire
 
 ROUTING = "routing"
 RULESET = "ruleset"
@@ -155,3 +157,46 @@ def _process(port: int) -> str | None:
     except OSError:
         return f"pid {port}"
     return f"{name} (pid {port})"
+
+
+_NFNLGRP_CONNTRACK_NEW, _NFNLGRP_CONNTRACK_DESTROY = 1, 3
+_IPCTNL_MSG_CT_DELETE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEvent:
+    """A flow that was ``made`` or ``ended``; without a flow, events were lost."""
+
+    what: str
+    flow: Flow | None
+
+
+class FlowWatch:
+    """Conntrack's events of new and ended flows, for a thread of its own."""
+
+    def __init__(self) -> None:
+        self._socket = _open(_NETLINK_NETFILTER)
+        self._socket.bind((0, 0))
+        for group in (_NFNLGRP_CONNTRACK_NEW, _NFNLGRP_CONNTRACK_DESTROY):
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        self._stopping, self._stopped = socket.socketpair()
+
+    def events(self) -> Iterator[FlowEvent]:
+        """Events until ``stop``."""
+        while True:
+            readable, _, _ = select.select([self._socket, self._stopped], [], [])
+            if self._stopped in readable:
+                return
+            for data in _datagrams(self._socket):
+                if data is None:
+                    yield FlowEvent("lost", None)
+                    continue
+                for kind, _, body in wire.messages(data):
+                    flow = conntrack.flow_of(body[0], body[4:])
+                    if flow is not None:
+                        ended = kind & 0xFF == _IPCTNL_MSG_CT_DELETE
+                        yield FlowEvent("ended" if ended else "made", flow)
+
+    def stop(self) -> None:
+        """End ``events``; callable from another thread."""
+        self._stopping.send(b"\0")

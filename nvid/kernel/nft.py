@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -48,7 +50,8 @@ class Nft:
 
     def show(self, command: str) -> list[dict[str, Any]] | None:
         """What a ``list`` command prints, or None where the object does not exist."""
-        status, output, errors = self._nft.cmd(command)
+        with _quiet():
+            status, output, errors = self._nft.cmd(command)
         if status != 0:
             if "No such file or directory" in errors:
                 return None
@@ -58,6 +61,21 @@ class Nft:
         found: list[dict[str, Any]] = msgspec.json.decode(output)["nftables"]
         _give_back_memory(len(output))
         return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """libnftables 1.0.6 warns on standard error, past its own error buffer, of every rule that
+    updates a map ("stmt ops map have no json callback"). Log lines have a descriptor of their own
+    (``daemon.log``)."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _give_back_memory(size: int) -> None:

@@ -8,8 +8,9 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
-from nvid.configuration.values import IPNetwork, TableRange
+from nvid.configuration.values import IPAddress, IPNetwork, TableRange
 from nvid.desired.objects import Route, RouteType
 from nvid.difference import Change
 from nvid.kernel.netlink import AF_FAMILY, dump, refusing
@@ -79,6 +80,33 @@ def _route(message: Any, interfaces: Mapping[int, str]) -> Route:
         metric=message.get("priority") or 0,
         onlink=bool(message["flags"] & RTNH_F_ONLINK),
     )
+
+
+def look_up(
+    ipr: IPRoute,
+    destination: IPAddress,
+    source: IPAddress,
+    mark: int,
+    interfaces: Mapping[int, str],
+    input_interface: int | None,
+) -> tuple[str | None, str | None]:
+    """The kernel's own answer for a packet: interface and gateway, or (None, None) when there is
+    no way. ``input_interface`` is the one that it comes in by, None for this machine's own."""
+    fields: dict[str, Any] = {
+        "family": AF_FAMILY[destination.version],
+        "dst": str(destination),
+        "mark": mark,
+    }
+    if input_interface is not None:
+        fields |= {"src": str(source), "iif": input_interface}
+    try:
+        answer = ipr.route("get", **fields)
+    except NetlinkError:
+        return None, None
+    route = _route(answer[0], interfaces)
+    if route.device is None or route.kind != "unicast":
+        return None, None
+    return route.device, None if route.gateway is None else str(route.gateway)
 
 
 def make(

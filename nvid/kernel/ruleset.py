@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from nvid import names
-from nvid.desired.ruleset.model import Hook, Map
+from nvid.desired.ruleset.model import CtHelper, Dynamic, Hook, Map
 from nvid.errors import ForeignObject
 from nvid.kernel.nft import Nft
 from nvid.transaction import ObservedChain, ObservedTable, Transaction
@@ -53,6 +53,8 @@ def _table(shown: list[dict[str, Any]]) -> ObservedTable:
     hooks: dict[str, Hook | None] = {}
     digests: dict[str, list[str]] = {}
     maps: dict[str, Map] = {}
+    dynamics: dict[str, Dynamic] = {}
+    helpers: list[CtHelper] = []
     strange: list[str] = []
     for item in shown:
         kind, each = next(iter(item.items()))
@@ -60,6 +62,11 @@ def _table(shown: list[dict[str, Any]]) -> ObservedTable:
             hooks[each["name"]] = _hook(each)
         elif kind == "rule":
             digests.setdefault(each["chain"], []).append(each.get("comment", ""))
+        elif kind in ("map", "set") and "size" in each:
+            # nft 1.0.6 does not show the flag "dynamic"; only such sets of nvid's have a size.
+            dynamics[each["name"]] = _dynamic(each)
+        elif kind == "ct helper":
+            helpers.append(CtHelper(each["name"], each["type"], each["protocol"]))
         elif kind == "map":
             maps[each["name"]] = _map(each)
         elif kind not in ("metainfo", "table", "counter"):
@@ -72,6 +79,8 @@ def _table(shown: list[dict[str, Any]]) -> ObservedTable:
         maps,
         _counters(shown),
         tuple(strange),
+        dynamics,
+        frozenset(helpers),
     )
 
 
@@ -95,13 +104,28 @@ def _map(each: dict[str, Any]) -> Map:
     )
 
 
+def _dynamic(each: dict[str, Any]) -> Dynamic:
+    return Dynamic(
+        each["name"],
+        _type(each["type"]),
+        _type(each["map"]) if "map" in each else "",
+        each.get("size", 0),
+        each.get("timeout", 0),
+    )
+
+
 def _value_type(each: dict[str, Any]) -> str:
     value = _type(each["map"])
     elements = each.get("elem", [])
-    # nft 1.0.6 does not show that the values of a map are prefixes.
-    if elements and isinstance(elements[0][1], dict) and "prefix" in elements[0][1]:
-        return f"interval {value}"
-    return value
+    # nft 1.0.6 does not show that the values of a map are prefixes, or hold ranges.
+    return f"interval {value}" if elements and _is_interval(elements[0][1]) else value
+
+
+def _is_interval(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    parts = value.get("concat", [value])
+    return any(isinstance(part, dict) and ("prefix" in part or "range" in part) for part in parts)
 
 
 def _type(shown: str | list[str]) -> str:

@@ -49,11 +49,36 @@ def before(changes: Iterable[Change[Sysctl]]) -> dict[str, str]:
     return {path: value for path in paths if (value := read(path)) is not None}
 
 
-def write(changes: Iterable[Change[Sysctl]]) -> None:
-    """Write what is wanted. Raises NotPermitted or KernelRefused."""
+def unwritable(desired: Iterable[Sysctl]) -> dict[str, str]:
+    """The optional keys that differ and that this process may not write here, in words by path: in
+    a network namespace the kernel shows the machine's own limits without letting them be set."""
+    found = {}
+    for each in desired:
+        if each.optional and not os.access(ROOT / each.path, os.W_OK):
+            present = read(each.path)
+            if present is None:
+                found[each.path] = f"{each}: this kernel has no such key"
+            elif present not in {each.value, *each.accepts}:
+                found[each.path] = (
+                    f"{each}: it is {present}, and only the machine itself can set it"
+                )
+    return found
+
+
+def write(changes: Iterable[Change[Sysctl]]) -> dict[str, str]:
+    """Write what is wanted. Raises NotPermitted or KernelRefused, but for optional keys, whose
+    refusals are the answer: words by path."""
+    refused: dict[str, str] = {}
     for change in changes:
-        if change.after is not None:
+        if change.after is None:
+            continue
+        try:
             _write(change.after.path, change.after.value)
+        except (KernelRefused, NotPermitted) as error:
+            if not change.after.optional:
+                raise
+            refused[change.after.path] = str(error)
+    return refused
 
 
 def restore(changes: Iterable[Change[Sysctl]], originals: Mapping[str, str]) -> None:

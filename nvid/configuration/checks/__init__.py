@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from nvid.configuration.checks import (
+    blocks,
     destinations,
     interfaces,
     marks,
@@ -28,6 +29,7 @@ _CHECKS: tuple[Callable[[Configuration], Iterator[Finding]], ...] = (
     statics.check,
     destinations.check,
     snats.check,
+    blocks.check,
     pools.check,
     routes.check,
 )

@@ -7,10 +7,11 @@ Read ``classify`` first: it follows a packet into the NVI. Then ``translate`` (D
 from __future__ import annotations
 
 from nvid import names
-from nvid.desired.ruleset.account import accounting, labels
+from nvid.desired.ruleset.account import accounting, labels_of
 from nvid.desired.ruleset.bind import binding
 from nvid.desired.ruleset.classify import classification
 from nvid.desired.ruleset.guard import guards
+from nvid.desired.ruleset.helpers import helper_objects
 from nvid.desired.ruleset.model import Chain, Ruleset, join
 from nvid.desired.ruleset.translate import translation
 from nvid.desired.ruleset.words import Plan
@@ -20,7 +21,7 @@ __all__ = ["Plan", "Ruleset", "ruleset"]
 
 def ruleset(plan: Plan) -> Ruleset:
     """The whole table for a plan."""
-    label_bits = labels(plan)
+    label_bits = labels_of(plan.nvis, plan.uplinks)
     count_rules, counted = accounting(plan, label_bits)
     return join(
         [
@@ -29,6 +30,7 @@ def ruleset(plan: Plan) -> Ruleset:
             translation(plan, label_bits),
             binding(plan, count_rules),
             counted,
+            helper_objects(plan),
             guards(plan),
         ]
     )

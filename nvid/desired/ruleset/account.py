@@ -1,22 +1,32 @@
 """Counters for every NVI and every translation, of both directions of a flow.
 
 A packet finds its counters by what its flow was translated from and to (one lookup in each case),
-not by going through the translations. Only snat entries that share an address, or translate
-nothing, are told apart by a bit of the flow's conntrack label.
+not by going through the translations. Only entries that share an address, or translate nothing,
+are told apart by a bit of the flow's conntrack label.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import blake2s
 
 from nvid.configuration.translations import Dnat, Snat
-from nvid.configuration.values import AddressRange, Pools, UplinkAddress, network_text
+from nvid.configuration.types import Nvi
+from nvid.configuration.values import AddressRange, Pools
 from nvid.desired.ruleset.classify import FIRST_NVI_LABEL, nvi_label
+from nvid.desired.ruleset.destination import (
+    Selector,
+    needs_label,
+    selectors,
+    static_selector,
+)
+from nvid.desired.ruleset.endpoint import is_independent, refreshes
 from nvid.desired.ruleset.identity import counted, counter_name
 from nvid.desired.ruleset.model import Map, Ruleset
-from nvid.desired.ruleset.words import ADDRESS, NFPROTO, PORT_PROTOCOLS, Plan, protocol
-from nvid.desired.uplinks import FAMILIES
+from nvid.desired.ruleset.selection import applies_to
+from nvid.desired.ruleset.words import ADDRESS, IP, NFPROTO, Plan
+from nvid.desired.uplinks import FAMILIES, UplinkState
 
 LABEL_BITS = FIRST_NVI_LABEL
 """Conntrack labels have 128 bits (net/netfilter/nf_conntrack_labels.c); these are for entries."""
@@ -24,39 +34,59 @@ LABEL_BITS = FIRST_NVI_LABEL
 DIRECTIONS = ("original", "reply")
 
 
-def labels(plan: Plan) -> dict[str, int]:
-    """The label bit of each snat entry that its address does not identify, by key path.
+def labels_of(nvis: tuple[Nvi, ...], uplinks: tuple[UplinkState, ...]) -> dict[str, int]:
+    """The label bit of each entry that its addresses do not identify, by key path: snat entries
+    that share an address, have none of their own, keep mappings or are logged; dnat entries that
+    are limited by source or ingress.
 
     The bit follows from the entry's own label, so that it stays when others come and go.
     """
-    ambiguous = [
-        (snat, counter_name(nvi, snat))
-        for nvi in plan.nvis
-        for snat in nvi.snats
-        if not isinstance(snat.to, Pools) or _shares(plan, snat)
-    ]
+    ambiguous: list[tuple[Nvi, Snat | Dnat]] = [*needs_label(nvis), *_sharing(nvis, uplinks)]
     taken: dict[int, str] = {}
-    for snat, name in ambiguous[:LABEL_BITS]:
+    for nvi, entry in ambiguous[:LABEL_BITS]:
+        name = counter_name(nvi, entry)
         bit = int.from_bytes(blake2s(name.encode(), digest_size=4).digest()) % LABEL_BITS
         while bit in taken:
             bit = (bit + 1) % LABEL_BITS
-        taken[bit] = snat.key_path
+        taken[bit] = entry.key_path
     return {key_path: bit for bit, key_path in taken.items()}
 
 
-def _shares(plan: Plan, snat: Snat) -> bool:
-    """Whether another entry, or a static, uses an address of this entry."""
-    if not isinstance(snat.to, Pools):
-        return True
-    others: list[AddressRange] = []
-    for nvi in plan.nvis:
-        others += [AddressRange.of(static.global_) for static in nvi.statics]
-        for other in nvi.snats:
-            if isinstance(other.to, Pools) and other.key_path != snat.key_path:
-                others += other.to.ranges
-    # An uplink's address may be in a pool as well.
-    own = [AddressRange(each, each) for up in plan.uplinks for each in up.own_addresses]
-    return any(mine.overlaps(other) for mine in snat.to.ranges for other in (*others, *own))
+def _sharing(nvis: tuple[Nvi, ...], uplinks: tuple[UplinkState, ...]) -> Iterator[tuple[Nvi, Snat]]:
+    """The snat entries whose pool somebody else uses too, that have none, or that must be known
+    flow by flow."""
+    spans: list[tuple[int, int, int, str]] = []
+    for nvi in nvis:
+        spans += [_span(AddressRange.of(each.global_), each.key_path) for each in nvi.statics]
+        for snat in nvi.snats:
+            if isinstance(snat.to, Pools):
+                spans += [_span(part, snat.key_path) for part in snat.to.ranges]
+    for uplink in uplinks:
+        spans += [_span(AddressRange(each, each), uplink.name) for each in uplink.own_addresses]
+    shared = _overlapping(sorted(spans))
+    for nvi in nvis:
+        for snat in nvi.snats:
+            own = isinstance(snat.to, Pools) and snat.key_path not in shared
+            if not own or is_independent(snat) or snat.log:
+                yield nvi, snat
+
+
+def _span(part: AddressRange, owner: str) -> tuple[int, int, int, str]:
+    return part.version, int(part.first), int(part.last), owner
+
+
+def _overlapping(spans: list[tuple[int, int, int, str]]) -> set[str]:
+    """The owners of sorted spans that touch another owner's; n spans cost n."""
+    found: set[str] = set()
+    reach: tuple[int, int, str] | None = None
+    for version, first, last, owner in spans:
+        if reach is not None and reach[0] == version and first <= reach[1]:
+            if owner != reach[2]:
+                found |= {owner, reach[2]}
+            if last <= reach[1]:
+                continue
+        reach = (version, last, owner)
+    return found
 
 
 def nvi_counter(number: int, direction: str) -> str:
@@ -66,11 +96,17 @@ def nvi_counter(number: int, direction: str) -> str:
 
 def accounting(plan: Plan, label_bits: dict[str, int]) -> tuple[tuple[str, ...], Ruleset]:
     """The rules that count a packet of a bound flow, and the maps and counters they need."""
-    maps = tuple(_maps(plan, label_bits))
+    maps = _maps(plan, label_bits)
     counters = [nvi_counter(plan.number(nvi), way) for nvi in plan.nvis for way in DIRECTIONS]
     counters += [each.counter for each in counted(plan.nvis)]
-    rules = [*_nvi_rules(plan), *_map_rules(maps), *_label_rules(plan, label_bits)]
-    return tuple(rules), Ruleset(maps=maps, counters=tuple(counters))
+    lookups = [rule for shape in maps for rule in shape.rules()]
+    rules = (
+        *_nvi_rules(plan),
+        *lookups,
+        *_label_rules(plan, label_bits),
+        *_mapping_rules(plan, label_bits),
+    )
+    return rules, Ruleset(maps=tuple(maps.values()), counters=tuple(counters))
 
 
 def _nvi_rules(plan: Plan) -> Iterator[str]:
@@ -83,94 +119,89 @@ def _nvi_rules(plan: Plan) -> Iterator[str]:
 
 def _label_rules(plan: Plan, label_bits: dict[str, int]) -> Iterator[str]:
     for nvi in plan.nvis:
-        for snat in nvi.snats:
-            if snat.key_path in label_bits:
-                bit = label_bits[snat.key_path]
-                yield f'ct label {bit} counter name "{counter_name(nvi, snat)}"'
+        entries: tuple[Dnat | Snat, ...] = (*nvi.dnats, *nvi.snats)
+        for entry in entries:
+            if entry.key_path in label_bits:
+                bit = label_bits[entry.key_path]
+                yield f'ct label {bit} counter name "{counter_name(nvi, entry)}"'
 
 
-def _maps(plan: Plan, label_bits: dict[str, int]) -> Iterator[Map]:
-    found: dict[tuple[str, int, bool], dict[str, str]] = {}
-
-    def add(name: str, family: int, key: str, *, is_interval: bool, counter: str) -> None:
-        found.setdefault((name, family, is_interval), {}).setdefault(key, counter)
-
+def _mapping_rules(plan: Plan, label_bits: dict[str, int]) -> Iterator[str]:
+    """Endpoint-independent mappings are refreshed where their packets are counted."""
     for nvi in plan.nvis:
-        for static in nvi.statics:
-            for name in ("original", "reply"):
-                wide = static.global_.num_addresses > 1
-                key = network_text(static.global_)
-                counter = counter_name(nvi, static)
-                add(name, static.global_.version, key, is_interval=wide, counter=counter)
-        for dnat in nvi.dnats:
-            for name, family, key, is_interval in _dnat_keys(dnat):
-                counter = counter_name(nvi, dnat)
-                add(name, family, key, is_interval=is_interval, counter=counter)
         for snat in nvi.snats:
-            if snat.key_path not in label_bits and isinstance(snat.to, Pools):
-                for part in snat.to.ranges:
-                    counter = counter_name(nvi, snat)
-                    wide = part.count > 1
-                    add("reply", part.version, str(part), is_interval=wide, counter=counter)
-    for (name, family, is_interval), elements in sorted(found.items()):
-        suffix = "_range" if is_interval else ""
-        yield Map(
-            f"count_{name}_ip{family}{suffix}",
-            _KEYS[name].format(address=ADDRESS[family]),
-            "counter",
-            elements,
-            interval=is_interval,
+            if is_independent(snat) and snat.key_path in label_bits:
+                for family in FAMILIES:
+                    if applies_to(snat, family):
+                        yield from refreshes(nvi, snat, family, label_bits[snat.key_path])
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Shape:
+    """Which side of the flow a map looks at ("original": what it was sent to; "reply": what its
+    replies are sent to), how closely, and whether it holds intervals."""
+
+    side: str
+    looks_at: int
+    family: int
+    interval: bool
+
+    @property
+    def name(self) -> str:
+        words = ["count", self.side, ("address", "protocol", "port")[self.looks_at - 1]]
+        return "_".join([*words, f"ip{self.family}", *(["range"] if self.interval else [])])
+
+    @property
+    def key_type(self) -> str:
+        words = (ADDRESS[self.family], "inet_proto", "inet_service")
+        return " . ".join(words[: self.looks_at])
+
+    def rules(self) -> Iterator[str]:
+        """nft knows the type of proto-dst only behind a match of one protocol."""
+        status = {"original": "dnat", "reply": "snat"}[self.side]
+        fields = (
+            f"ct {self.side} {IP[self.family]} daddr",
+            "meta l4proto",
+            f"ct {self.side} proto-dst",
         )
+        match = f"meta nfproto {NFPROTO[self.family]} ct status {status}"
+        key = " . ".join(fields[: self.looks_at])
+        protocols = (6, 17, 132) if self.looks_at == 3 else (None,)
+        for number in protocols:
+            one = "" if number is None else f"meta l4proto {number} "
+            yield f"{one}{match} counter name {key} map @{self.name}"
 
 
-_KEYS = {
-    "original": "{address}",
-    "original_protocol": "{address} . inet_proto",
-    "original_port": "{address} . inet_proto . inet_service",
-    "reply": "{address}",
-}
+def _maps(plan: Plan, label_bits: dict[str, int]) -> dict[_Shape, Map]:
+    found: dict[_Shape, dict[str, str]] = {}
+    for nvi in plan.nvis:
+        for side, selector, counter in _counted(plan, nvi, label_bits):
+            shape = _Shape(side, selector.looks_at, selector.family, selector.is_interval)
+            for key in selector.element_keys():
+                found.setdefault(shape, {}).setdefault(key, counter)
+        for part, counter in _pools(nvi, label_bits):
+            shape = _Shape("reply", 1, part.version, part.count > 1)
+            found.setdefault(shape, {}).setdefault(str(part), counter)
+    return {
+        shape: Map(shape.name, shape.key_type, "counter", elements, interval=shape.interval)
+        for shape, elements in sorted(found.items())
+    }
 
 
-def _dnat_keys(dnat: Dnat) -> Iterator[tuple[str, int, str, bool]]:
-    destination = dnat.destination
-    if isinstance(destination, UplinkAddress):
-        return
-    address = network_text(destination)
-    wide = destination.num_addresses > 1
-    ported = dnat.ports is not None or dnat.targets[0].ports is not None
-    protocols = dnat.protocols or (PORT_PROTOCOLS if ported else ())
-    if not protocols:
-        yield "original", destination.version, address, wide
-    for name in map(protocol, protocols):
-        if dnat.ports is None:
-            yield "original_protocol", destination.version, f"{address} . {name}", wide
-        else:
-            key = f"{address} . {name} . {dnat.ports}"
-            is_interval = wide or dnat.ports.count > 1
-            yield "original_port", destination.version, key, is_interval
+def _counted(
+    plan: Plan, nvi: Nvi, label_bits: dict[str, int]
+) -> Iterator[tuple[str, Selector, str]]:
+    for static in nvi.statics:
+        for side in ("original", "reply"):
+            yield side, static_selector(static), counter_name(nvi, static)
+    for dnat in nvi.dnats:
+        if dnat.key_path not in label_bits:
+            for selector in selectors(plan, dnat):
+                yield "original", selector, counter_name(nvi, dnat)
 
 
-def _map_rules(maps: tuple[Map, ...]) -> Iterator[str]:
-    for family in FAMILIES:
-        words = {4: "ip", 6: "ip6"}[family]
-        for each in maps:
-            if not each.name.startswith("count_") or f"_ip{family}" not in each.name:
-                continue
-            match = f"meta nfproto {NFPROTO[family]} "
-            if each.name.startswith("count_reply"):
-                yield f"{match}ct status snat counter name ct reply {words} daddr map @{each.name}"
-                continue
-            first = f"ct original {words} daddr"
-            if "inet_service" in each.key:
-                # nft knows the type of proto-dst only behind a match of one protocol.
-                for one in map(protocol, (*PORT_PROTOCOLS, "sctp")):
-                    yield (
-                        f"{match}meta l4proto {one} ct status dnat counter name "
-                        f"{first} . meta l4proto . ct original proto-dst map @{each.name}"
-                    )
-            elif "inet_proto" in each.key:
-                yield (
-                    f"{match}ct status dnat counter name {first} . meta l4proto map @{each.name}"
-                )
-            else:
-                yield f"{match}ct status dnat counter name {first} map @{each.name}"
+def _pools(nvi: Nvi, label_bits: dict[str, int]) -> Iterator[tuple[AddressRange, str]]:
+    for snat in nvi.snats:
+        if snat.key_path not in label_bits and isinstance(snat.to, Pools):
+            for part in snat.to.ranges:
+                yield part, counter_name(nvi, snat)

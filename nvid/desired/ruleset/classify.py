@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nvid.configuration.types import Nvi
+from nvid.desired.ruleset.helpers import EXPECTED, helper_rules
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
 from nvid.desired.ruleset.words import (
     FROM_MAIN,
@@ -31,7 +32,7 @@ AFTER_DNAT = -90
 FIRST_NVI_LABEL = 96
 """The lower bits of the conntrack label are for translations, see ``account``."""
 
-DROPS = ("unmarked", "invalid", "began_before", "stray", "no_uplink")
+DROPS = ("unmarked", "invalid", "began_before", "stray", "no_uplink", "mapping")
 """Reasons for which the table drops; each has a named counter ``dropped_<reason>``."""
 
 NOT_FORWARDED = "fib daddr type { local, broadcast, anycast, multicast }"
@@ -77,10 +78,12 @@ def _second_pass(plan: Plan) -> Chain:
 
 def _classify(plan: Plan) -> Chain:
     marks = plan.marks
+    expected = (EXPECTED,) if any(nvi.helpers for nvi in plan.nvis) else ()
     return Chain(
         "classify",
         (
             f"{FROM_PEER} accept",
+            *expected,
             f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} goto bound",
             "iifname vmap @offer",
         ),
@@ -128,6 +131,7 @@ def _output(plan: Plan) -> Chain:
                 f"{NOT_FORWARDED} accept",
                 "ip6 daddr fe80::/10 accept",
                 *nvi_label_rule(plan, nvi),
+                *helper_rules(nvi, plan.number(nvi)),
                 f"goto enter_{plan.number(nvi)}",
             ]
     return Chain("output_classify", tuple(rules), Hook("route", "output", AFTER_DNAT))
@@ -168,7 +172,7 @@ def _offers(plan: Plan) -> Iterator[Chain]:
     marks = plan.marks
     for nvi in plan.nvis:
         number = plan.number(nvi)
-        enter = (*nvi_label_rule(plan, nvi), f"goto enter_{number}")
+        enter = (*nvi_label_rule(plan, nvi), *helper_rules(nvi, number), f"goto enter_{number}")
         closed = nvi.on_failure == "closed"
         ignored = f"{set_fwmark(marks, marks.passed)} accept"
         yield Chain(

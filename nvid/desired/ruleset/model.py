@@ -68,16 +68,61 @@ class Map:
 
 
 @dataclass(frozen=True, slots=True)
+class Dynamic:
+    """A set (no ``value``) or map that rules fill while packets pass: nvid declares it, bounds it
+    by ``size`` elements and a ``timeout`` in seconds (0: none), and leaves its elements alone."""
+
+    name: str
+    key: str
+    value: str = ""
+    size: int = 65535
+    timeout: int = 0
+
+    @property
+    def kind(self) -> str:
+        """``map`` or ``set``."""
+        return "map" if self.value else "set"
+
+    @property
+    def declaration(self) -> str:
+        """All of it, as nft reads it."""
+        value = f" : {self.value}" if self.value else ""
+        flags = "dynamic,timeout" if self.timeout else "dynamic"
+        timeout = f"; timeout {self.timeout}s" if self.timeout else ""
+        return f"type {self.key}{value}; flags {flags}; size {self.size}{timeout}"
+
+
+@dataclass(frozen=True, slots=True)
+class CtHelper:
+    """A conntrack helper object: ``type`` is the kernel's name for it, ``protocol`` tcp or udp."""
+
+    name: str
+    type: str
+    protocol: str
+
+    @property
+    def declaration(self) -> str:
+        """All of it, as nft reads it."""
+        return f'type "{self.type}" protocol {self.protocol}'
+
+
+@dataclass(frozen=True, slots=True)
 class Ruleset:
     """The whole of nvid's table, or a part of it. Names are unique among each kind."""
 
     chains: tuple[Chain, ...] = ()
     maps: tuple[Map, ...] = ()
     counters: tuple[str, ...] = ()
+    dynamics: tuple[Dynamic, ...] = ()
+    helpers: tuple[CtHelper, ...] = ()
 
     def __add__(self, other: Ruleset) -> Ruleset:
         return Ruleset(
-            self.chains + other.chains, self.maps + other.maps, self.counters + other.counters
+            self.chains + other.chains,
+            self.maps + other.maps,
+            self.counters + other.counters,
+            self.dynamics + other.dynamics,
+            self.helpers + other.helpers,
         )
 
 

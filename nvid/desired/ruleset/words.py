@@ -27,6 +27,9 @@ TO_PEER = f"oifgroup {names.PEER_GROUP}"
 PORT_PROTOCOLS = ("tcp", "udp")
 """What a port means when an entry names no protocol."""
 
+WITH_PORTS = "meta l4proto { 6, 17, 132 }"
+"""A match of the protocols whose ports nftables can translate: tcp, udp, sctp."""
+
 PROTOCOL_NUMBERS = {
     "icmp": 1,
     "tcp": 6,

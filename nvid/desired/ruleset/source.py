@@ -1,0 +1,336 @@
+"""SNAT: which outside address, and port, a flow is seen from.
+
+Statics are map elements. Of the snat entries the first match wins: consecutive entries that look
+at the source alone are one lookup, cut into disjoint ranges beforehand (``first_match``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from nvid.configuration.blocks import DEFAULT_PORTS, blocks
+from nvid.configuration.translations import Snat, Static
+from nvid.configuration.types import Nvi
+from nvid.configuration.values import (
+    AddressRange,
+    NoTranslation,
+    Pools,
+    PortRange,
+    UplinkAddress,
+    network_text,
+)
+from nvid.desired.objects import Family
+from nvid.desired.ruleset.bind import shared, translated_match
+from nvid.desired.ruleset.classify import drop
+from nvid.desired.ruleset.destination import prefix_maps
+from nvid.desired.ruleset.endpoint import UDP, is_independent, mapping_objects, reuse
+from nvid.desired.ruleset.first_match import disjoint
+from nvid.desired.ruleset.identity import chain_name
+from nvid.desired.ruleset.model import Chain, Dynamic, Map, Ruleset, join
+from nvid.desired.ruleset.selection import applies_to, match
+from nvid.desired.ruleset.words import (
+    ADDRESS,
+    IP,
+    NFPROTO,
+    WITH_PORTS,
+    Plan,
+    protocol,
+    set_ct_mark,
+)
+from nvid.desired.uplinks import FAMILIES, UplinkState, preferred
+
+POOL_SEED = 0x6E766964
+"""Seed of the hash that shares inside addresses among pools: fixed, or a rewritten chain would
+give every host another outside address (RFC 4787 REQ-2)."""
+
+
+def sources(plan: Plan, nvi: Nvi, labels: dict[str, int]) -> Ruleset:
+    """The chain ``snat_<number>`` of an NVI, with its maps and the chains of entries."""
+    number = plan.number(nvi)
+    rules: list[str] = []
+    maps: list[Map] = []
+    for rule, each in _statics(nvi, number):
+        rules.append(rule)
+        maps.append(each)
+    for family in FAMILIES:
+        for place, run in enumerate(_runs(nvi.snats, family)):
+            if all(_by_source_alone(snat) for snat in run):
+                name = f"snat_{number}_ip{family}_{place}"
+                maps.append(_dispatch(nvi, name, run, family))
+                rules.append(f"{IP[family]} saddr vmap @{name}")
+            else:
+                rules += [f"{match(snat, family)} goto {chain_name(nvi, snat)}" for snat in run]
+    for rule, each in _hairpins(plan, nvi, number):
+        rules.append(rule)
+        maps.append(each)
+    chains = [Chain(f"snat_{number}", tuple(rules))]
+    for snat in nvi.snats:
+        chains += _entry(plan, nvi, snat, labels.get(snat.key_path))
+        maps += _block_maps(nvi, snat)
+    return join([Ruleset(tuple(chains), tuple(maps)), _limit_objects(nvi), *_mappings(nvi)])
+
+
+def _mappings(nvi: Nvi) -> Iterator[Ruleset]:
+    for snat in nvi.snats:
+        for family in FAMILIES:
+            if is_independent(snat) and applies_to(snat, family):
+                yield mapping_objects(nvi, snat, family)
+
+
+def _statics(nvi: Nvi, number: int) -> Iterator[tuple[str, Map]]:
+    """Ports first, then hosts, then prefixes: the most precise one decides."""
+    for family in FAMILIES:
+        ip, address = IP[family], ADDRESS[family]
+        of_family = [static for static in nvi.statics if static.local.version == family]
+        ports = dict(_static_port(static) for static in of_family if static.protocol is not None)
+        if ports:
+            name = f"static_out_{number}_ip{family}_ports"
+            key, value = f"{address} . inet_proto . inet_service", f"{address} . inet_service"
+            fields = f"{ip} saddr . meta l4proto . th sport"
+            yield f"{WITH_PORTS} snat {ip} to {fields} map @{name}", Map(name, key, value, ports)
+        hosts = {
+            network_text(static.local): network_text(static.global_)
+            for static in of_family
+            if static.protocol is None and static.local.num_addresses == 1
+        }
+        if hosts:
+            name = f"static_out_{number}_ip{family}_hosts"
+            yield f"snat {ip} to {ip} saddr map @{name}", Map(name, address, address, hosts)
+    for prefixes in prefix_maps(nvi, f"static_out_{number}", inward=False):
+        ip = IP[4] if prefixes.key == ADDRESS[4] else IP[6]
+        yield f"snat {ip} prefix to {ip} saddr map @{prefixes.name}", prefixes
+
+
+def _static_port(static: Static) -> tuple[str, str]:
+    assert static.protocol is not None
+    local = f"{network_text(static.local)} . {protocol(static.protocol)} . {static.local_port}"
+    return local, f"{network_text(static.global_)} . {static.global_port}"
+
+
+def _by_source_alone(snat: Snat) -> bool:
+    others = (snat.destinations, snat.excluded_destinations, snat.protocols, snat.ingress)
+    return bool(snat.sources) and not any(others) and snat.ports is None
+
+
+def _runs(snats: Iterable[Snat], family: Family) -> Iterator[list[Snat]]:
+    """Consecutive entries that one map can hold together; every other entry by itself."""
+    run: list[Snat] = []
+    for snat in snats:
+        if not applies_to(snat, family):
+            continue
+        if run and not (_by_source_alone(run[-1]) and _by_source_alone(snat)):
+            yield run
+            run = []
+        run.append(snat)
+    if run:
+        yield run
+
+
+def _dispatch(nvi: Nvi, name: str, run: list[Snat], family: Family) -> Map:
+    entries = [
+        ([each for each in snat.sources if each.version == family], f"goto {chain_name(nvi, snat)}")
+        for snat in run
+    ]
+    elements = {str(addresses): verdict for addresses, verdict in disjoint(entries).items()}
+    return Map(name, ADDRESS[family], "verdict", elements, interval=True)
+
+
+def _entry(plan: Plan, nvi: Nvi, snat: Snat, label: int | None) -> Iterator[Chain]:
+    """The chain of one entry: a flow that reaches it is translated, dropped, or left alone."""
+    name = chain_name(nvi, snat)
+    rules = [] if label is None else [f"ct label set {label}"]
+    rules += _limits(nvi, snat)
+    to = snat.to
+    if isinstance(to, NoTranslation):
+        yield Chain(name, (*rules, "accept"))
+    elif isinstance(to, UplinkAddress):
+        last = drop("no_uplink") if nvi.on_failure == "closed" else "accept"
+        picks = _named_uplink(plan, to.name) if to.name else list(_picked_uplink(plan, nvi))
+        yield Chain(name, (*rules, *picks, last))
+    elif snat.port_block is not None:
+        yield Chain(name, (*rules, *_block_rules(nvi, snat)))
+    else:
+        for family in FAMILIES:
+            rules += _endpoint_rules(nvi, snat, to, family)
+            yield from _pool_parts(name, to, snat.source_ports, family)
+            rules += _pool_rules(name, to, snat.source_ports, family)
+        yield Chain(name, tuple(rules))
+
+
+def _endpoint_rules(nvi: Nvi, snat: Snat, pools: Pools, family: Family) -> Iterator[str]:
+    """UDP with endpoint-independent mapping: the mapping there is, else a port by chance, so that
+    two hosts with one source port hardly ever meet."""
+    if not is_independent(snat) or not applies_to(snat, family):
+        return
+    yield reuse(nvi, snat, family)
+    parts = [part for part in pools.ranges if part.version == family]
+    if len(parts) == 1:
+        ports = snat.source_ports or DEFAULT_PORTS
+        span = _bracketed(parts[0], family)
+        yield f"{UDP} snat {IP[family]} to {span}:{ports} fully-random,persistent"
+
+
+def _block_name(nvi: Nvi, snat: Snat, version: int, what: str) -> str:
+    return f"{chain_name(nvi, snat)}_ip{version}_{what}"
+
+
+def _block_maps(nvi: Nvi, snat: Snat) -> Iterator[Map]:
+    """Two elements for each inside address: its ports, and its address for protocols without."""
+    if snat.port_block is None:
+        return
+    for family in FAMILIES:
+        if not applies_to(snat, family):
+            continue
+        address = ADDRESS[family]
+        held = {each.inside: each for each in blocks(snat, family)}
+        ports = {str(inside): f"{each.outside} . {each.ports}" for inside, each in held.items()}
+        outside = {str(inside): str(each.outside) for inside, each in held.items()}
+        name = _block_name(nvi, snat, family, "block")
+        yield Map(name, address, f"interval {address} . inet_service", ports)
+        yield Map(_block_name(nvi, snat, family, "address"), address, address, outside)
+
+
+def _block_rules(nvi: Nvi, snat: Snat) -> Iterator[str]:
+    for family in FAMILIES:
+        if applies_to(snat, family):
+            ip = IP[family]
+            block = _block_name(nvi, snat, family, "block")
+            yield f"{WITH_PORTS} snat {ip} to {ip} saddr map @{block}"
+            address = _block_name(nvi, snat, family, "address")
+            yield f"snat {ip} to {ip} saddr map @{address}"
+
+
+def limit_set(nvi: Nvi, snat: Snat, family: Family) -> Dynamic:
+    """The set that holds the connections of each source address (nft's ``ct count``)."""
+    return Dynamic(f"{chain_name(nvi, snat)}_limit_ip{family}", ADDRESS[family])
+
+
+def limit_counter(nvi: Nvi, snat: Snat) -> str:
+    """The named counter of what the limit of an entry refused."""
+    return f"limited_{chain_name(nvi, snat)}"
+
+
+def _limits(nvi: Nvi, snat: Snat) -> Iterator[str]:
+    """Count a new connection, or refuse it. The count follows conntrack: what ends, is free."""
+    if snat.limit is None:
+        return
+    for family in FAMILIES:
+        if applies_to(snat, family):
+            held = limit_set(nvi, snat, family).name
+            yield (
+                f"add @{held} {{ {IP[family]} saddr ct count over {snat.limit} }} "
+                f'counter name "{limit_counter(nvi, snat)}" drop'
+            )
+
+
+def _limit_objects(nvi: Nvi) -> Ruleset:
+    limited = [snat for snat in nvi.snats if snat.limit is not None]
+    return Ruleset(
+        counters=tuple(limit_counter(nvi, snat) for snat in limited),
+        dynamics=tuple(
+            limit_set(nvi, snat, family)
+            for snat in limited
+            for family in FAMILIES
+            if applies_to(snat, family)
+        ),
+    )
+
+
+def _hairpins(plan: Plan, nvi: Nvi, number: int) -> Iterator[tuple[str, Map]]:
+    """Last of all: a flow that was sent to a global address and goes back to the interface that
+    it came from. Without this its replies would go straight to the client, which does not know
+    them; so the client is seen from the router's address there."""
+    for family in FAMILIES:
+        ip, address = IP[family], ADDRESS[family]
+        elements = {
+            f"{interface.name} . {each.interface.network}": str(each.address)
+            for interface in plan.machine.enabled(nvi.interfaces)
+            for each in reversed(interface.addresses)
+            if each.address.version == family
+            and each.usable
+            and each.lasting
+            and each.interface.network.num_addresses > 1
+        }
+        if elements:
+            name = f"hairpin_{number}_ip{family}"
+            rule = f"ct status dnat snat {ip} to iifname . {ip} daddr map @{name}"
+            yield rule, Map(name, f"ifname . {address}", address, elements, interval=True)
+
+
+def _named_uplink(plan: Plan, name: str) -> list[str]:
+    return [f"goto source_{plan.uplink(name).lane}"]
+
+
+def _picked_uplink(plan: Plan, nvi: Nvi) -> Iterator[str]:
+    """The route entries that name no source, then the preferred uplinks: only those that have an
+    address of the family to be translated to."""
+    for family in FAMILIES:
+        able = tuple(
+            each for each in plan.uplinks if each.carries(family) and family in each.addresses
+        )
+        for entry in nvi.routes:
+            match = translated_match(entry, family)
+            if entry.sources or match is None:
+                continue
+            named = [each for name in entry.via for each in able if each.name == name]
+            lane = named[0].lane if named else plan.uplink(entry.via[0]).lane
+            yield f"meta nfproto {NFPROTO[family]}{match} goto source_{lane}"
+        best = preferred(able, family)
+        if best:
+            yield f"meta nfproto {NFPROTO[family]} {shared(best, 'source')}"
+
+
+def uplink_sources(plan: Plan) -> Iterator[Chain]:
+    """For each uplink: note its lane in the flow, and translate to its address."""
+    marks = plan.marks
+    for uplink in plan.uplinks:
+        lane = set_ct_mark(marks, marks.forward_mask, marks.forward_lane(uplink.lane))
+        yield Chain(f"source_{uplink.lane}", (lane, *_own_address(uplink), drop("no_uplink")))
+
+
+def _own_address(uplink: UplinkState) -> Iterator[str]:
+    for family in FAMILIES:
+        if family in uplink.addresses:
+            yield f"snat {IP[family]} to {uplink.addresses[family]}"
+
+
+def _pool_rules(name: str, pools: Pools, ports: PortRange | None, family: Family) -> Iterator[str]:
+    parts = [part for part in pools.ranges if part.version == family]
+    if len(parts) == 1:
+        yield from _snat(parts[0], ports, family)
+    elif parts:
+        verdicts, start = [], 0
+        for place, part in enumerate(parts):
+            # The share of a part is its size, cut to what a 32-bit modulus can hold.
+            last = start + min(part.count, 1 << 16) - 1
+            span = str(start) if last == start else f"{start}-{last}"
+            verdicts.append(f"{span} : goto {name}_ip{family}_{place}")
+            start = last + 1
+        where = f"jhash {IP[family]} saddr mod {start} seed {POOL_SEED:#010x}"
+        yield f"meta nfproto {NFPROTO[family]} {where} vmap {{ {', '.join(verdicts)} }}"
+
+
+def _pool_parts(
+    name: str, pools: Pools, ports: PortRange | None, family: Family
+) -> Iterator[Chain]:
+    parts = [part for part in pools.ranges if part.version == family]
+    if len(parts) > 1:
+        for place, part in enumerate(parts):
+            yield Chain(f"{name}_ip{family}_{place}", tuple(_snat(part, ports, family)))
+
+
+def _snat(part: AddressRange, ports: PortRange | None, family: Family) -> Iterator[str]:
+    """One inside address keeps one outside address: ``persistent`` leaves the destination out of
+    the kernel's hash (RFC 4787 REQ-2). Ports are for the protocols that have them."""
+    ip = IP[family]
+    keeping = "" if part.count == 1 else " persistent"
+    if ports is not None:
+        yield f"{WITH_PORTS} snat {ip} to {_bracketed(part, family)}:{ports}{keeping}"
+    span = str(part.first) if part.count == 1 else f"{part.first}-{part.last}"
+    yield f"snat {ip} to {span}{keeping}"
+
+
+def _bracketed(part: AddressRange, family: Family) -> str:
+    """A range in front of ports."""
+    ends = [str(part.first)] if part.count == 1 else [str(part.first), str(part.last)]
+    return "-".join(f"[{end}]" if family == 6 else end for end in ends)

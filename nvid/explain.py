@@ -1,0 +1,363 @@
+"""What becomes of a packet: the entries that match, both lookups, the way that replies take.
+
+The ruleset's decisions are followed on the configuration, in the order in which the ruleset makes
+them; where a routing table decides, the kernel itself is asked. Nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
+
+from nvid.configuration.blocks import block_of
+from nvid.configuration.routes import Route
+from nvid.configuration.translations import Dnat, Snat
+from nvid.configuration.types import Configuration, Nvi
+from nvid.configuration.values import (
+    IPAddress,
+    IPNetwork,
+    NoTranslation,
+    Pools,
+    PortRange,
+    UplinkAddress,
+)
+from nvid.desired.objects import Family
+from nvid.desired.ruleset.destination import selectors, static_selector
+from nvid.desired.ruleset.words import PORT_PROTOCOLS, PROTOCOL_NUMBERS, Plan
+from nvid.desired.uplinks import UplinkState, preferred
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """The first packet of a flow; ports are 0 for protocols without."""
+
+    interface: str
+    protocol: str
+    source: IPAddress
+    destination: IPAddress
+    source_port: int = 0
+    destination_port: int = 0
+
+    @property
+    def family(self) -> Family:
+        """4 or 6."""
+        return 4 if self.source.version == 4 else 6
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What a routing table answered: no interface means unreachable."""
+
+    interface: str | None
+    gateway: str | None = None
+
+
+AskKernel = Callable[[IPAddress, IPAddress, int], Lookup]
+"""Destination, source and fwmark to the route that the kernel takes for a forwarded packet."""
+
+
+@dataclass(slots=True)
+class Explanation:
+    """Step by step. ``steps`` are for people; the rest is what ``--json`` prints."""
+
+    steps: list[str] = field(default_factory=list)
+    nvi: str | None = None
+    dnat: str | None = None
+    snat: str | None = None
+    route: str | None = None
+    uplink: str | None = None
+    translated_source: str | None = None
+    translated_destination: str | None = None
+    interface: str | None = None
+    gateway: str | None = None
+    replies: str | None = None
+    dropped: str | None = None
+
+    def say(self, text: str) -> None:
+        """Add a step."""
+        self.steps.append(text)
+
+
+def explain(
+    configuration: Configuration, plan: Plan, packet: Packet, ask: AskKernel
+) -> Explanation:
+    """Follow one packet. The kernel is asked at most once."""
+    told = Explanation()
+    nvi = next((each for each in configuration.nvis if _enabled(each, packet.interface)), None)
+    if nvi is None:
+        told.say(f"{packet.interface} is not NAT-enabled: the packet is routed without nvid")
+        _route(told, ask, packet.destination, packet.source, 0)
+        return told
+    told.nvi = nvi.name
+    told.say(f"enters by {packet.interface}, NAT-enabled in {nvi.name}")
+    destination, port = _translate_destination(told, plan, nvi, packet)
+    told.translated_destination = _endpoint(destination, port)
+    if destination in set(plan.machine.addresses()):
+        told.say(f"{destination} is this machine: delivered here, not forwarded")
+        told.interface = "lo"
+        told.replies = _replies(plan, packet.interface)
+        told.say(told.replies)
+        return told
+    told.say(f"first lookup: into {nvi.name}")
+    lane = _translate_source(told, plan, nvi, packet, destination, port)
+    if told.dropped is not None:
+        return told
+    source = told.translated_source or _endpoint(packet.source, packet.source_port)
+    if lane is None:
+        lane = _second_lookup(told, plan, nvi, packet, destination)
+    _route(told, ask, destination, packet.source, plan.marks.lane(lane))
+    told.uplink = next(
+        (up.name for up in plan.uplinks if up.lane == lane and up.interface == told.interface), None
+    )
+    told.replies = _replies(plan, packet.interface)
+    told.say(f"leaves as {source} -> {told.translated_destination}")
+    told.say(told.replies)
+    return told
+
+
+def _enabled(nvi: Nvi, interface: str) -> bool:
+    return any(pattern.matches(interface) for pattern in nvi.interfaces)
+
+
+def _translate_destination(
+    told: Explanation, plan: Plan, nvi: Nvi, packet: Packet
+) -> tuple[IPAddress, int]:
+    port = packet.destination_port
+    for static in nvi.statics:
+        selector = static_selector(static)
+        if _selected(selector.network, selector.protocols, selector.ports, packet):
+            inside = _moved(packet.destination, static.global_, static.local)
+            told.dnat = f"static {static.label}"
+            told.say(f"{static.key_path} ({static.label}): destination becomes {inside}")
+            return inside, static.local_port or port
+    for dnat in nvi.dnats:
+        for selector in selectors(plan, dnat):
+            if _selected(
+                selector.network, selector.protocols, selector.ports, packet
+            ) and _limits_met(dnat, packet):
+                told.dnat = f"dnat {dnat.label}"
+                return _target(told, dnat, selector.network, packet)
+    told.say("no static or dnat for the destination")
+    return packet.destination, port
+
+
+def _selected(
+    network: IPNetwork, protocols: tuple[int, ...], ports: PortRange | None, packet: Packet
+) -> bool:
+    return (
+        packet.destination in network
+        and (not protocols or PROTOCOL_NUMBERS[packet.protocol] in protocols)
+        and (ports is None or ports.first <= packet.destination_port <= ports.last)
+    )
+
+
+def _limits_met(dnat: Dnat, packet: Packet) -> bool:
+    return (not dnat.sources or any(packet.source in each for each in dnat.sources)) and (
+        not dnat.ingress or any(each.matches(packet.interface) for each in dnat.ingress)
+    )
+
+
+def _target(
+    told: Explanation, dnat: Dnat, network: IPNetwork, packet: Packet
+) -> tuple[IPAddress, int]:
+    target = dnat.targets[0]
+    others = f", or one of {len(dnat.targets) - 1} others by weight" if dnat.targets[1:] else ""
+    inside = _moved(packet.destination, network, target.network)
+    port = packet.destination_port
+    if target.ports is not None:
+        shift = port - dnat.ports.first if dnat.ports and target.ports.count > 1 else 0
+        port = target.ports.first + shift
+    told.say(
+        f"{dnat.key_path} ({dnat.label}): destination becomes {_endpoint(inside, port)}{others}"
+    )
+    return inside, port
+
+
+def _moved(address: IPAddress, here: IPNetwork, there: IPNetwork) -> IPAddress:
+    """The address at the same place of another prefix; a host is all of its prefix."""
+    if there.num_addresses == 1:
+        return there.network_address
+    return ip_address(int(there.network_address) + int(address) - int(here.network_address))
+
+
+def _translate_source(
+    told: Explanation,
+    plan: Plan,
+    nvi: Nvi,
+    packet: Packet,
+    destination: IPAddress,
+    port: int,
+) -> int | None:
+    """The lane, where the choice of the source decides it."""
+    for static in nvi.statics:
+        ports_fit = static.protocol is None or (
+            static.protocol == packet.protocol and static.local_port == packet.source_port
+        )
+        if packet.source in static.local and ports_fit:
+            outside = _moved(packet.source, static.local, static.global_)
+            told.snat = f"static {static.label}"
+            told.translated_source = _endpoint(outside, static.global_port or packet.source_port)
+            told.say(f"{static.key_path} ({static.label}): source becomes {outside}")
+            return None
+    for snat in nvi.snats:
+        if _snat_matches(snat, packet, destination, port):
+            told.snat = f"snat {snat.label}"
+            return _snat(told, plan, nvi, snat, packet, destination)
+    if told.dnat is not None:
+        for each in _subnets(plan, packet):
+            if destination in each.network:
+                told.translated_source = str(each.ip)
+                told.say(f"hairpin: back to {packet.interface}, so the source becomes {each.ip}")
+                return None
+    told.say("no snat for the source: it stays")
+    told.translated_source = _endpoint(packet.source, packet.source_port)
+    return None
+
+
+def _subnets(plan: Plan, packet: Packet) -> Iterator[IPv4Interface | IPv6Interface]:
+    interface = plan.machine.interface(packet.interface)
+    for each in interface.addresses if interface is not None else ():
+        if each.address.version == packet.family and each.usable and each.lasting:
+            yield each.interface
+
+
+def _snat_matches(snat: Snat, packet: Packet, destination: IPAddress, port: int) -> bool:
+    names = snat.protocols or (PORT_PROTOCOLS if snat.ports is not None else ())
+    family = packet.family
+    if isinstance(snat.to, Pools) and all(part.version != family for part in snat.to.ranges):
+        return False
+    return (
+        (not snat.sources or any(packet.source in each for each in snat.sources))
+        and (not snat.destinations or any(destination in each for each in snat.destinations))
+        and not any(destination in each for each in snat.excluded_destinations)
+        and (not names or packet.protocol in names)
+        and (snat.ports is None or snat.ports.first <= port <= snat.ports.last)
+        and (not snat.ingress or any(each.matches(packet.interface) for each in snat.ingress))
+    )
+
+
+def _snat(
+    told: Explanation,
+    plan: Plan,
+    nvi: Nvi,
+    snat: Snat,
+    packet: Packet,
+    destination: IPAddress,
+) -> int | None:
+    lead = f"{snat.key_path} ({snat.label})"
+    if isinstance(snat.to, NoTranslation):
+        told.translated_source = _endpoint(packet.source, packet.source_port)
+        told.say(f"{lead}: the source stays")
+        return None
+    if isinstance(snat.to, Pools):
+        _from_pool(told, snat, snat.to, packet, lead)
+        return None
+    uplink = _uplink_for(plan, nvi, snat.to, packet.family, destination)
+    if uplink is None or packet.family not in uplink.addresses:
+        told.dropped = f"no uplink has an IPv{packet.family} address to be translated to"
+        told.say(f"{lead}: dropped: {told.dropped}")
+        return None
+    told.translated_source = str(uplink.addresses[packet.family])
+    told.say(f"{lead}: source becomes {told.translated_source}, of uplink {uplink.name}")
+    return uplink.lane
+
+
+def _from_pool(told: Explanation, snat: Snat, pools: Pools, packet: Packet, lead: str) -> None:
+    if snat.port_block is not None:
+        block = block_of(snat, packet.source)
+        assert block is not None
+        told.translated_source = f"{block.outside}:{block.ports}"
+        told.say(f"{lead}: source becomes {block.outside}, ports {block.ports}")
+        return
+    parts = [part for part in pools.ranges if part.version == packet.family]
+    told.translated_source = ",".join(str(part) for part in parts)
+    several = len(parts) > 1 or parts[0].count > 1
+    told.say(
+        f"{lead}: source becomes "
+        + ("one address, always the same for this host, of " if several else "")
+        + told.translated_source
+    )
+
+
+def _uplink_for(
+    plan: Plan, nvi: Nvi, to: UplinkAddress, family: Family, destination: IPAddress
+) -> UplinkState | None:
+    if to.name is not None:
+        return plan.uplink(to.name)
+    able = tuple(up for up in plan.uplinks if up.carries(family) and family in up.addresses)
+    for entry in nvi.routes:
+        if not entry.sources and _to(entry, destination):
+            named = [up for name in entry.via for up in able if up.name == name]
+            return named[0] if named else plan.uplink(entry.via[0])
+    return next(iter(preferred(able, family)), None)
+
+
+def _to(entry: Route, destination: IPAddress) -> bool:
+    return not entry.destinations or any(destination in each for each in entry.destinations)
+
+
+def _second_lookup(
+    told: Explanation, plan: Plan, nvi: Nvi, packet: Packet, destination: IPAddress
+) -> int:
+    """The lane for the translated packet: entries, the owner of the source, preference, main."""
+    source = _one_address(told.translated_source)
+    for entry in nvi.routes:
+        from_here = not entry.sources or (
+            source is not None and any(source in each for each in entry.sources)
+        )
+        if from_here and _to(entry, destination):
+            uplinks = [plan.uplink(name) for name in entry.via]
+            up = next((each for each in uplinks if each.carries(packet.family)), uplinks[0])
+            told.route = entry.key_path
+            told.say(f"second lookup: {entry.key_path} says uplink {up.name}")
+            return up.lane
+    for up in plan.uplinks:
+        if source in up.own_addresses and packet.family in up.gateways:
+            told.say(f"second lookup: the source is an address of uplink {up.name}")
+            return up.lane
+    best = preferred(plan.uplinks, packet.family)
+    if not best:
+        told.say("second lookup: no healthy uplink, so the main table")
+        return 0
+    shared = f", shared with {len(best) - 1} others by weight" if best[1:] else ""
+    told.say(f"second lookup: preferred uplink {best[0].name}{shared}")
+    return best[0].lane
+
+
+def _one_address(text: str | None) -> IPAddress | None:
+    """The first address of what the source becomes."""
+    if text is None:
+        return None
+    first = text.split(",")[0]
+    if first.startswith("["):
+        first = first[1:].split("]")[0]
+    elif first.count(":") == 1:
+        first = first.split(":")[0]
+    return ip_address(first.split("/")[0].split("-")[0])
+
+
+def _route(
+    told: Explanation, ask: AskKernel, destination: IPAddress, source: IPAddress, mark: int
+) -> None:
+    answer = ask(destination, source, mark)
+    told.interface, told.gateway = answer.interface, answer.gateway
+    if answer.interface is None:
+        told.dropped = f"{destination} is unreachable"
+        told.say(f"the routing table says: {told.dropped}")
+    else:
+        via = f" via {answer.gateway}" if answer.gateway else ""
+        told.say(f"the routing table says: out by {answer.interface}{via}")
+
+
+def _replies(plan: Plan, interface: str) -> str:
+    up = next((each for each in plan.uplinks if each.interface == interface), None)
+    if up is None:
+        return f"replies: translated back, by the main table to {interface}"
+    return f"replies: translated back, by uplink {up.name}, where the flow came in"
+
+
+def _endpoint(address: IPAddress, port: int) -> str:
+    if not port:
+        return str(address)
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"

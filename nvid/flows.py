@@ -1,0 +1,262 @@
+"""Which flows a change of translations concerns: pure questions about conntrack entries.
+
+A flow belongs to the translations that made it, and ends with them. A flow that went by
+untranslated ends when a new static or dnat covers its destination: a UDP flow would otherwise
+live on for ever beside it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from nvid.configuration.translations import Dnat, Snat, Static
+from nvid.configuration.types import Configuration
+from nvid.configuration.values import (
+    AddressRange,
+    IPAddress,
+    IPNetwork,
+    NoTranslation,
+    Pools,
+    PortRange,
+    UplinkAddress,
+)
+from nvid.desired.ruleset.identity import Translation, translations
+from nvid.desired.ruleset.words import PORT_PROTOCOLS, protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One conntrack entry. ``source`` to ``destination`` is the original direction as it came;
+    ``reply_source`` is what the destination became, ``reply_destination`` what the source became.
+
+    Ports are 0 for protocols without. ``key`` is the kernel's own name for the entry. ``octets``
+    counts both directions, ``started`` is in seconds since the epoch; each is None where the
+    kernel was not asked to keep it when the flow began. ``label`` is a number of 128 bits.
+    """
+
+    key: tuple[int, bytes, bytes]
+    protocol: int
+    source: IPAddress
+    destination: IPAddress
+    reply_source: IPAddress
+    reply_destination: IPAddress
+    source_port: int = 0
+    destination_port: int = 0
+    reply_source_port: int = 0
+    reply_destination_port: int = 0
+    snat: bool = False
+    dnat: bool = False
+    mark: int = 0
+    label: int = 0
+    octets: int | None = None
+    started: float | None = None
+
+
+def concerned(
+    before: Configuration, after: Configuration, own: Iterable[IPAddress]
+) -> Callable[[Flow], bool] | None:
+    """Tells the flows that must end when ``after`` takes the place of ``before``; None when there
+    are none. ``own`` are the machine's addresses, which ``to = "uplink"`` translates to."""
+    old, new = _entries(before), _entries(after)
+    gone = [entry for key, entry in old.items() if key not in new]
+    fresh = [entry for key, entry in new.items() if key not in old]
+    covered = _Destinations(
+        (_destination(entry) for entry in fresh if not isinstance(entry, Snat)), translated=False
+    )
+    left = _Destinations(
+        (_destination(entry) for entry in gone if not isinstance(entry, Snat)), translated=True
+    )
+    statics = _Sources(entry for entry in gone if isinstance(entry, Static))
+    snats = _Snats(before, [entry for entry in gone if isinstance(entry, Snat)], frozenset(own))
+    questions = [each for each in (covered, left, statics, snats) if each.matters]
+    if not questions:
+        return None
+    return lambda flow: any(question.concerns(flow) for question in questions)
+
+
+def _entries(configuration: Configuration) -> dict[object, Translation]:
+    """Every translation by its content: where it stands in the file does not matter."""
+    return {
+        (nvi.name, replace(entry, key_path="", ordinal=1, name=None)): entry
+        for nvi in configuration.nvis
+        for entry in translations(nvi)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """What a static or dnat takes from outside, and where it sends it."""
+
+    network: IPNetwork | None
+    protocols: frozenset[int]
+    ports: PortRange | None
+    targets: tuple[IPNetwork, ...]
+
+    def takes(self, flow: Flow) -> bool:
+        """Whether the flow was sent to this."""
+        return (
+            (self.network is None or flow.destination in self.network)
+            and (not self.protocols or flow.protocol in self.protocols)
+            and (self.ports is None or self.ports.first <= flow.destination_port <= self.ports.last)
+        )
+
+
+def _destination(entry: Static | Dnat) -> _Destination:
+    if isinstance(entry, Static):
+        port = entry.global_port
+        return _Destination(
+            entry.global_,
+            frozenset() if entry.protocol is None else frozenset({protocol(entry.protocol)}),
+            None if port is None else PortRange(port, port),
+            (entry.local,),
+        )
+    network = entry.destination
+    ported = entry.ports is not None or entry.targets[0].ports is not None
+    names = entry.protocols or (PORT_PROTOCOLS if ported else ())
+    return _Destination(
+        None if isinstance(network, UplinkAddress) else network,
+        frozenset(map(protocol, names)),
+        entry.ports,
+        tuple(target.network for target in entry.targets),
+    )
+
+
+class _Destinations:
+    """Flows to the destinations of some entries. Hosts are found by address at once."""
+
+    def __init__(self, entries: Iterable[_Destination], *, translated: bool) -> None:
+        self._translated = translated
+        self._hosts: dict[IPAddress, list[_Destination]] = {}
+        self._wide: list[_Destination] = []
+        for entry in entries:
+            if entry.network is not None and entry.network.num_addresses == 1:
+                self._hosts.setdefault(entry.network.network_address, []).append(entry)
+            else:
+                self._wide.append(entry)
+
+    @property
+    def matters(self) -> bool:
+        """Whether there is any entry."""
+        return bool(self._hosts or self._wide)
+
+    def concerns(self, flow: Flow) -> bool:
+        """Whether one of the entries takes the flow; and made it, where ``translated``."""
+        if flow.dnat != self._translated:
+            return False
+        for entry in (*self._hosts.get(flow.destination, ()), *self._wide):
+            if entry.takes(flow) and (
+                not self._translated or any(flow.reply_source in each for each in entry.targets)
+            ):
+                return True
+        return False
+
+
+class _Sources:
+    """Flows that statics made outwards."""
+
+    def __init__(self, entries: Iterable[Static]) -> None:
+        self._hosts: dict[IPAddress, Static] = {}
+        self._wide: list[Static] = []
+        for entry in entries:
+            if entry.local.num_addresses == 1 and entry.protocol is None:
+                self._hosts[entry.local.network_address] = entry
+            else:
+                self._wide.append(entry)
+
+    @property
+    def matters(self) -> bool:
+        """Whether there is any entry."""
+        return bool(self._hosts or self._wide)
+
+    def concerns(self, flow: Flow) -> bool:
+        """Whether the source was translated by one of them."""
+        if not flow.snat:
+            return False
+        host = self._hosts.get(flow.source)
+        return any(
+            flow.source in entry.local and flow.reply_destination in entry.global_
+            for entry in (*([host] if host is not None else ()), *self._wide)
+        )
+
+
+class _Snats:
+    """Flows that some snat entries made: of all entries, the first that matches made a flow."""
+
+    def __init__(self, before: Configuration, gone: list[Snat], own: frozenset[IPAddress]) -> None:
+        self._gone = {entry.key_path for entry in gone}
+        self._own = own
+        self._all = [snat for nvi in before.nvis for snat in nvi.snats]
+        self._spans = _merged(_parts(gone))
+        self._firsts = [span[:2] for span in self._spans]
+        self._uplinks = any(isinstance(entry.to, UplinkAddress) for entry in gone)
+
+    @property
+    def matters(self) -> bool:
+        """Whether there is any entry."""
+        return bool(self._gone)
+
+    def concerns(self, flow: Flow) -> bool:
+        """Whether the flow was made by one of them."""
+        if not flow.snat or not self._could_be(flow.reply_destination):
+            return False
+        maker = maker_of(flow, self._all, self._own)
+        return maker is not None and maker.key_path in self._gone
+
+    def _could_be(self, address: IPAddress) -> bool:
+        """A cheap first look: is the address in a pool of theirs at all?"""
+        if self._uplinks and address in self._own:
+            return True
+        place = bisect_right(self._firsts, (address.version, int(address))) - 1
+        if place < 0:
+            return False
+        version, _, last = self._spans[place]
+        return version == address.version and int(address) <= last
+
+
+def maker_of(flow: Flow, entries: Iterable[Snat], own: Collection[IPAddress]) -> Snat | None:
+    """The snat entry that translated a flow: of ``entries`` in their order, the first that could
+    have. ``own`` are the addresses that ``to = "uplink"`` translates to."""
+    return next((entry for entry in entries if _made(entry, flow, own)), None)
+
+
+def _made(entry: Snat, flow: Flow, own: Collection[IPAddress]) -> bool:
+    """Ingress is not known any more; everything else is asked as the ruleset asks it."""
+    if isinstance(entry.to, NoTranslation):
+        translated = not flow.snat
+    elif isinstance(entry.to, Pools):
+        translated = any(part.contains(flow.reply_destination) for part in entry.to.ranges)
+    else:
+        translated = flow.reply_destination in own
+    names = entry.protocols or (PORT_PROTOCOLS if entry.ports is not None else ())
+    target = flow.reply_source
+    return (
+        translated
+        and (not entry.sources or any(flow.source in each for each in entry.sources))
+        and (not entry.destinations or any(target in each for each in entry.destinations))
+        and not any(target in each for each in entry.excluded_destinations)
+        and (not names or flow.protocol in map(protocol, names))
+        and (entry.ports is None or entry.ports.first <= flow.reply_source_port <= entry.ports.last)
+    )
+
+
+def _merged(parts: Iterable[AddressRange]) -> list[tuple[int, int, int]]:
+    """(version, first, last) of disjoint spans that cover the parts, ascending."""
+    merged: list[tuple[int, int, int]] = []
+    for version, first, last in sorted(
+        (part.version, int(part.first), int(part.last)) for part in parts
+    ):
+        if merged and merged[-1][0] == version and first <= merged[-1][2] + 1:
+            merged[-1] = (version, merged[-1][1], max(last, merged[-1][2]))
+        else:
+            merged.append((version, first, last))
+    return merged
+
+
+def _parts(entries: Iterable[Snat]) -> Iterator[AddressRange]:
+    for entry in entries:
+        if isinstance(entry.to, Pools):
+            yield from entry.to.ranges
