@@ -143,6 +143,13 @@ def _endpoint(text: str) -> tuple[IPAddress, int]:
     return found, number
 
 
+def socket_of(path: Path) -> str:
+    """Where the daemon of a configuration file listens; the default when the file is broken."""
+    with contextlib.suppress(ConfigurationError):
+        return load(path).configuration.daemon.socket
+    return Daemon().socket
+
+
 def down(path: Path) -> Answer:
     """Remove everything that nvid owns, without a daemon. Raises NvidError.
 

@@ -84,7 +84,7 @@ def load(directory: str) -> State | None:
     """The state that was kept, or None when there is none that can be read."""
     try:
         return msgspec.json.decode((Path(directory) / _NAME).read_bytes(), type=State)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

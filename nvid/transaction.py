@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nvid import names
+from nvid.desired.ruleset.classify import GATE, GATE_CLOSED
 from nvid.desired.ruleset.model import Chain, CtHelper, Dynamic, Hook, Map, Ruleset, digest
 
 _TABLE = f"inet {names.TABLE}"
 _ELEMENTS_PER_LINE = 500
+_TAKING_AWAY = ("add map", "delete map", "delete element", "flush map", "add chain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Transaction:
 
     lines: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    needs_gate: bool = False
+    makes_gate: bool = False
 
     @property
     def text(self) -> str:
@@ -64,6 +68,19 @@ class Transaction:
 
     def __bool__(self) -> bool:
         return bool(self.lines)
+
+    @property
+    def text_behind_gate(self) -> tuple[str, ...]:
+        """Texts to be handed to nft one after the other. A change that takes something away from
+        a map, or makes one, happens behind a closed gate: new flows wait (their first packets are
+        dropped), bound flows do not notice."""
+        if not self.needs_gate:
+            return (self.text,) if self.lines else ()
+        shut = f"add rule {_TABLE} {GATE} {GATE_CLOSED}\n"
+        opened = f"flush chain {_TABLE} {GATE}\n"
+        if self.makes_gate:
+            return (self.text + shut, opened)
+        return (shut, self.text, opened)
 
 
 def transaction(
@@ -81,6 +98,8 @@ def transaction(
         return Transaction(
             (f"add table {_TABLE}", *created.lines),
             (f"+ table {_TABLE}: {len(desired.chains)} chains, {len(desired.maps)} maps",),
+            needs_gate=True,
+            makes_gate=True,
         )
     return _Steps(desired, observed, {}).transaction()
 
@@ -132,7 +151,12 @@ class _Steps:
             *self._old_counters(),
             *self._old_helpers(),
         ]
-        return Transaction(tuple(lines), tuple(self._words()))
+        return Transaction(
+            tuple(lines),
+            tuple(self._words()),
+            needs_gate=any(line.startswith(_TAKING_AWAY) for line in lines),
+            makes_gate=any(line.startswith(f"add chain {_TABLE} {GATE}") for line in lines),
+        )
 
     def _differs(self, chain: Chain) -> bool:
         present = self._observed.chains.get(chain.name)

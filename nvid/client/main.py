@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "statistics", _statistics, "counters and use of pools", [socket, data])
     _add(commands, "clear", _clear, "end flows", [socket, data, flows])
     _add(commands, "explain", _explain, "what becomes of a packet", [file, data, _packet_options()])
-    _add(commands, "down", _down, "remove all that nvid owns", [file, socket, data])
+    _add(commands, "down", _down, "remove all that nvid owns", [file, _socket_option(None), data])
     return parser
 
 
@@ -116,13 +116,13 @@ def _file_option() -> argparse.ArgumentParser:
     return option
 
 
-def _socket_option() -> argparse.ArgumentParser:
+def _socket_option(default: str | None = DEFAULT_SOCKET) -> argparse.ArgumentParser:
     option = argparse.ArgumentParser(add_help=False)
     option.add_argument(
         "--socket",
         metavar="PATH",
-        default=DEFAULT_SOCKET,
-        help="the daemon's control socket (default %(default)s)",
+        default=default,
+        help=f"the daemon's control socket (default {default or 'as FILE says'})",
     )
     return option
 
@@ -261,11 +261,11 @@ def _clear(arguments: argparse.Namespace) -> int:
 
 def _down(arguments: argparse.Namespace) -> int:
     """The daemon does it when there is one: it would mend what somebody else removes."""
-    try:
-        removed = call(arguments.socket, "Down")["removed"]
-    except DaemonNotRunning:
-        from nvid.offline import down
+    from nvid.offline import down, socket_of
 
+    try:
+        removed = call(arguments.socket or socket_of(arguments.config), "Down")["removed"]
+    except DaemonNotRunning:
         return _offline(arguments, lambda: down(arguments.config))
     _print(arguments, {"removed": removed}, "\n".join(removed))
     return 0

@@ -23,6 +23,7 @@ from nvid import names, state
 from nvid.configuration import ConfigurationError, Loaded, load
 from nvid.daemon import notify, report
 from nvid.daemon.control import BadConfiguration, ControlServer, bad_configuration
+from nvid.daemon.log import configure as configure_log
 from nvid.daemon.metrics import MetricsServer, Snapshot
 from nvid.daemon.records import TranslationRecords
 from nvid.daemon.statistics import Statistics, statistics
@@ -260,6 +261,7 @@ class Service:
             await self._locked_round(EVERYTHING)
             raise NvidError(f"{done.error}; the previous configuration is in force again")
         self._history.loaded()
+        configure_log(loaded.configuration.daemon.log_level)
         await self._keep_configuration()
         log.info("reloaded", changes=len(done.changes), generation=self._history.generation)
         return len(done.changes)
@@ -393,6 +395,7 @@ def serve(path: Path) -> int:
     Raises ConfigurationError, NotPermitted, or another NvidError before anything was changed.
     """
     loaded = load(path)
+    configure_log(loaded.configuration.daemon.log_level)
 
     async def main() -> int:
         return await Service(path, loaded).run()

@@ -77,8 +77,10 @@ class UsageReader:
                 None, _count, configuration, reconciler.numbers, counters
             )
         finally:
+            first = self._read_at == float("-inf")
             self._read_at = time.monotonic()
-            self._cost = self._read_at - started
+            # The first reading pays for loading code as well.
+            self._cost = 0.0 if first else self._read_at - started
             self._reading = None
 
 

@@ -71,6 +71,11 @@ class Marks:
         return self._state(state) | number << self._shift
 
     @property
+    def largest(self) -> int:
+        """The largest number that fits; no NVI and no lane has it."""
+        return (1 << self._number_bits) - 1
+
+    @property
     def passed(self) -> int:
         """fwmark of a packet that the table has seen and leaves alone."""
         return self._state(PASS)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from nvid import names
 from nvid.configuration.types import Configuration
+from nvid.desired.marks import Marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,17 @@ def allocate(configuration: Configuration, previous: Numbers) -> Numbers:
             previous.uplinks,
             names.UPLINK_LANES,
         ),
-        nvis=_allocate([nvi.name for nvi in configuration.nvis], previous.nvis, names.PAIR_NUMBERS),
+        nvis=_allocate(
+            [nvi.name for nvi in configuration.nvis], previous.nvis, largest_nvi(configuration)
+        ),
     )
+
+
+def largest_nvi(configuration: Configuration) -> int:
+    """The largest NVI number that has an address pair, a table and a mark."""
+    daemon = configuration.daemon
+    tables = daemon.tables.count - names.TableOffset.NVIS - 1
+    return min(names.PAIR_NUMBERS, tables, Marks(daemon.fwmark_mask).largest - 1)
 
 
 def _allocate(wanted: Iterable[str], previous: Mapping[str, int], largest: int) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Conntrack entries: counted, and ended selectively.
 
 Spoken in raw netlink (linux/netfilter/nfnetlink_conntrack.h), because decoding every attribute of
-every flow costs fifty times as much as walking over the messages, and because an entry is ended
+every flow costs a dozen times as much as walking over the messages, and because an entry is ended
 by handing its own tuple back as it came. The kernel filters by mark.
 """
 

@@ -35,6 +35,9 @@ _NTF_PROXY = 0x08
 _ROUTE_PROTOCOL_OFFSET = 5
 
 # nfnetlink.h, nf_tables.h.
+_LARGEST_PID = (1 << 22) - 1
+"""PID_MAX_LIMIT of the kernel; a larger port id is that of a second socket, not a process id."""
+
 _NFNLGRP_NFTABLES = 7
 _SUBSYSTEM_NFTABLES = 10
 _NFT_MSG_NEWGEN = 15
@@ -150,7 +153,7 @@ def _process(port: int) -> str | None:
     if port == 0:
         return "the kernel"
     # pyroute2 puts the number of the socket above the 22 bits of the process id.
-    if port & 0x3FFFFF == os.getpid():
+    if port & _LARGEST_PID == os.getpid() or port > _LARGEST_PID:
         return None
     try:
         name = Path(f"/proc/{port}/comm").read_text().strip()

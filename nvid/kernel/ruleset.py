@@ -30,9 +30,10 @@ def observe(nft: Nft) -> ObservedTable | None:
 
 
 def apply(nft: Nft, transaction: Transaction) -> None:
-    """Carry the transaction out; raises KernelRefused, and then nothing has changed."""
-    if transaction:
-        nft.run(transaction.text)
+    """Carry the transaction out. Raises KernelRefused, and then nothing has changed, but that
+    the gate may be closed: the next look sees it, and opens it."""
+    for text in transaction.text_behind_gate:
+        nft.run(text)
 
 
 def counters(nft: Nft) -> dict[str, tuple[int, int]]:

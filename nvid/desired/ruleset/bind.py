@@ -16,6 +16,7 @@ from nvid.desired.ruleset.words import (
     TO_MAIN,
     Plan,
     networks,
+    one_of,
     set_ct_mark,
     set_fwmark,
 )
@@ -29,9 +30,9 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
     """The binding chain, one chain of routes for each NVI, one chain for each lane."""
     marks = plan.marks
     field = f"ct mark & {marks.forward_mask:#010x}"
-    rules = [
-        f"{TO_MAIN} goto bind_flow",
-    ]
+    rules = [f"{TO_MAIN} goto bind_flow"]
+    if plan.uplinks:
+        rules.append("oifname vmap @leaving")
     flow = [
         # The kernel's own multicast chatter on the pair (MLD, IGMP).
         "ip daddr 224.0.0.0/4 drop",
@@ -40,11 +41,10 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
         # every-packet: the flow was bound by its first packet.
         f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} {field} vmap @forward_lanes",
     ]
-    if plan.uplinks:
-        flow.append("iifname vmap @uplink_returns")
     flow += accounting
     if plan.uplinks:
-        # snat to = "uplink" has chosen the lane already, together with the address.
+        # The lane is decided where main knows the destination precisely, and where
+        # snat to = "uplink" has chosen it together with the address.
         flow.append(f"{field} vmap @preset_lanes")
     flow.append("oifname vmap @route_of")
     return Ruleset(
@@ -53,6 +53,7 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
             Chain("bind_flow", (*flow, drop("stray"))),
             *(_routes(plan, nvi) for nvi in plan.nvis),
             *_forwards(plan),
+            *_leaving(plan),
         ),
         tuple(_maps(plan)),
     )
@@ -67,6 +68,15 @@ def _maps(plan: Plan) -> Iterator[Map]:
     )
     if plan.uplinks:
         yield Map(
+            "leaving",
+            "ifname",
+            "verdict",
+            {
+                uplink.interface: f"goto leaving_by_{uplink.lane}"
+                for uplink in reversed(plan.uplinks)
+            },
+        )
+        yield Map(
             "preset_lanes",
             "mark",
             "verdict",
@@ -74,6 +84,23 @@ def _maps(plan: Plan) -> Iterator[Map]:
                 str(plan.marks.forward_lane(uplink.lane)): f"goto forward_{uplink.lane}"
                 for uplink in plan.uplinks
             },
+        )
+
+
+def _leaving(plan: Plan) -> Iterator[Chain]:
+    """What has the lane of one uplink must not leave by the interface of another, whatever has
+    become of the rules: its source would be foreign there."""
+    marks = plan.marks
+    for uplink in plan.uplinks:
+        fits = [0, *(each.lane for each in plan.uplinks if each.interface == uplink.interface)]
+        lanes = one_of(f"{marks.lane(lane):#010x}" for lane in fits)
+        yield Chain(
+            f"leaving_by_{uplink.lane}",
+            (
+                f"meta mark & {marks.mask:#010x} {lanes} accept",
+                f"meta mark & {marks.state_mask:#010x} == {marks.in_lane:#010x} "
+                + drop("wrong_uplink"),
+            ),
         )
 
 

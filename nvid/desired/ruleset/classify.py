@@ -29,10 +29,24 @@ RAW = -300
 AFTER_DNAT = -90
 """Just behind dstnat (-100): the destination is the one that will be routed to."""
 
+GATE = "gate"
+"""An empty chain before every pair. While a change of maps is made, it drops: the kernel makes a
+transaction visible map by map, and a new flow in between could find no translation."""
+GATE_CLOSED = 'counter name "dropped_changing" drop'
+
 FIRST_NVI_LABEL = 96
 """The lower bits of the conntrack label are for translations, see ``account``."""
 
-DROPS = ("unmarked", "invalid", "began_before", "stray", "no_uplink", "mapping")
+DROPS = (
+    "unmarked",
+    "invalid",
+    "began_before",
+    "stray",
+    "no_uplink",
+    "mapping",
+    "changing",
+    "wrong_uplink",
+)
 """Reasons for which the table drops; each has a named counter ``dropped_<reason>``."""
 
 NOT_FORWARDED = "fib daddr type { local, broadcast, anycast, multicast }"
@@ -56,6 +70,8 @@ def classification(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
         *_lanes(plan),
         *_offers(plan),
         *_returns(plan),
+        *precise_lanes(plan),
+        Chain(GATE),
     ]
     return Ruleset(
         tuple(chains), tuple(_maps(plan)), tuple(f"dropped_{reason}" for reason in DROPS)
@@ -108,7 +124,13 @@ def _bound(plan: Plan, accounting: tuple[str, ...]) -> Chain:
 def _to_machine(plan: Plan) -> Chain:
     """Delivered here. Replies of what came by an uplink must leave by it."""
     marks = plan.marks
-    rules = ["ct state new iifname vmap @uplink_returns"] if plan.uplinks else []
+    rules = []
+    if plan.uplinks:
+        rules = [
+            "ct state new iifname vmap @uplink_returns",
+            f"ct state new ct mark & {marks.return_mask:#010x} != 0 "
+            + set_ct_mark(marks, marks.state_mask, marks.bound),
+        ]
     rules.append(set_fwmark(marks, marks.passed))
     return Chain("to_machine", tuple(rules))
 
@@ -122,6 +144,9 @@ def _output(plan: Plan) -> Chain:
     rules = [
         f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} goto bound_output",
     ]
+    if plan.uplinks:
+        # An error about a flow that is not bound yet goes back the way that the packet came.
+        rules.append(f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @own_returns")
     for nvi in plan.nvis:
         if nvi.local:
             rules += [
@@ -132,6 +157,7 @@ def _output(plan: Plan) -> Chain:
                 "ip6 daddr fe80::/10 accept",
                 *nvi_label_rule(plan, nvi),
                 *helper_rules(nvi, plan.number(nvi)),
+                f"jump {GATE}",
                 f"goto enter_{plan.number(nvi)}",
             ]
     return Chain("output_classify", tuple(rules), Hook("route", "output", AFTER_DNAT))
@@ -140,10 +166,10 @@ def _output(plan: Plan) -> Chain:
 def _bound_output(plan: Plan, accounting: tuple[str, ...]) -> Chain:
     """Flows of the machine itself, and errors that it raises about bound flows."""
     marks = plan.marks
-    rules = [
-        *accounting,
-        f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @return_lanes",
-    ]
+    rules = list(accounting)
+    if plan.uplinks:
+        rules.append(f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @own_returns")
+    rules.append(f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @return_lanes")
     rules += [
         f"goto enter_{plan.number(nvi)}"
         for nvi in plan.nvis
@@ -159,12 +185,27 @@ def _lanes(plan: Plan) -> Iterator[Chain]:
 
 
 def _returns(plan: Plan) -> Iterator[Chain]:
-    """Write down the uplink that a flow came in by."""
+    """Write down the uplink that a flow came in by; and send what the machine itself answers to
+    it by that uplink, errors from an address that the uplink's provider knows."""
     marks = plan.marks
     for uplink in plan.uplinks:
-        value = marks.bound | marks.return_lane(uplink.lane)
-        field = marks.state_mask | marks.return_mask
-        yield Chain(f"return_{uplink.lane}", (set_ct_mark(marks, field, value),))
+        lane = marks.return_lane(uplink.lane)
+        yield Chain(f"return_{uplink.lane}", (set_ct_mark(marks, marks.return_mask, lane),))
+        # The kernel chose the source of an error by the main table, before this chain.
+        sources = [
+            f"{errors} {ip} saddr set {uplink.addresses[family]}"
+            for family, ip, errors in _ERRORS
+            if family in uplink.addresses
+        ]
+        yield Chain(f"own_return_{uplink.lane}", (*sources, f"goto lane_{uplink.lane}"))
+
+
+_ERRORS = (
+    (4, "ip", "meta l4proto 1 icmp type { 3, 11, 12 }"),
+    (6, "ip6", "meta l4proto 58 icmpv6 type { 1, 2, 3, 4 }"),
+)
+"""Destination unreachable, time exceeded, parameter problem (RFC 792); the same and packet too
+big (RFC 4443)."""
 
 
 def _offers(plan: Plan) -> Iterator[Chain]:
@@ -172,7 +213,13 @@ def _offers(plan: Plan) -> Iterator[Chain]:
     marks = plan.marks
     for nvi in plan.nvis:
         number = plan.number(nvi)
-        enter = (*nvi_label_rule(plan, nvi), *helper_rules(nvi, number), f"goto enter_{number}")
+        enter = (
+            *nvi_label_rule(plan, nvi),
+            *helper_rules(nvi, number),
+            *_way_back(plan),
+            f"jump {GATE}",
+            f"goto enter_{number}",
+        )
         closed = nvi.on_failure == "closed"
         ignored = f"{set_fwmark(marks, marks.passed)} accept"
         yield Chain(
@@ -216,12 +263,20 @@ def _maps(plan: Plan) -> Iterator[Map]:
             },
         )
     if plan.uplinks:
-        first_of = {uplink.interface: uplink.lane for uplink in reversed(plan.uplinks)}
+        yield Map(
+            "own_returns",
+            "mark",
+            "verdict",
+            {
+                str(marks.return_lane(uplink.lane)): f"goto own_return_{uplink.lane}"
+                for uplink in plan.uplinks
+            },
+        )
         yield Map(
             "uplink_returns",
             "ifname",
             "verdict",
-            {name: f"jump return_{lane}" for name, lane in first_of.items()},
+            {name: f"jump return_{lane}" for name, lane in _first_lanes(plan).items()},
         )
 
 
@@ -234,6 +289,38 @@ def interface_map(name: str, verdicts: dict[Nvi, str]) -> Map:
             elements.setdefault(pattern.text, verdict)
     has_globs = any(key.endswith("*") for key in elements)
     return Map(name, "ifname", "verdict", elements, interval=has_globs)
+
+
+def _first_lanes(plan: Plan) -> dict[str, int]:
+    """The lane of each uplink interface; of several uplinks on one interface, the first one's."""
+    return {uplink.interface: uplink.lane for uplink in reversed(plan.uplinks)}
+
+
+def _way_back(plan: Plan) -> tuple[str, ...]:
+    """The uplink that a new flow came in by, and the one that main knows for its destination."""
+    if not plan.uplinks:
+        return ()
+    marks = plan.marks
+    # No lane has the largest number: with it, the rules show what main knows beyond a default.
+    nobody = marks.lane(marks.largest)
+    return (
+        "iifname vmap @uplink_returns",
+        set_fwmark(marks, nobody),
+        # nft 1.0.6 takes oifname of fib for a string, which no map has for its key.
+        *(
+            f'fib daddr . mark oifname "{name}" jump precise_{lane}'
+            for name, lane in _first_lanes(plan).items()
+        ),
+    )
+
+
+def precise_lanes(plan: Plan) -> Iterator[Chain]:
+    """A destination that main reaches by an uplink's interface, more precisely than by a default
+    route, has that uplink's lane: its address for ``to = "uplink"``, and nobody else's."""
+    marks = plan.marks
+    for uplink in plan.uplinks:
+        lane = set_ct_mark(marks, marks.forward_mask, marks.forward_lane(uplink.lane))
+        yield Chain(f"precise_{uplink.lane}", (lane,))
 
 
 def nvi_label(number: int) -> int:

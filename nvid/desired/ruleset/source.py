@@ -264,6 +264,9 @@ def _named_uplink(plan: Plan, name: str) -> list[str]:
 def _picked_uplink(plan: Plan, nvi: Nvi) -> Iterator[str]:
     """The route entries that name no source, then the preferred uplinks: only those that have an
     address of the family to be translated to."""
+    marks = plan.marks
+    if plan.uplinks:
+        yield f"ct mark & {marks.forward_mask:#010x} vmap @preset_sources"
     for family in FAMILIES:
         able = tuple(
             each for each in plan.uplinks if each.carries(family) and family in each.addresses
@@ -286,6 +289,16 @@ def uplink_sources(plan: Plan) -> Iterator[Chain]:
     for uplink in plan.uplinks:
         lane = set_ct_mark(marks, marks.forward_mask, marks.forward_lane(uplink.lane))
         yield Chain(f"source_{uplink.lane}", (lane, *_own_address(uplink), drop("no_uplink")))
+
+
+def preset_sources(plan: Plan) -> Iterator[Map]:
+    """Where main knows the destination precisely, its uplink is decided already."""
+    if plan.uplinks:
+        elements = {
+            str(plan.marks.forward_lane(uplink.lane)): f"goto source_{uplink.lane}"
+            for uplink in plan.uplinks
+        }
+        yield Map("preset_sources", "mark", "verdict", elements)
 
 
 def _own_address(uplink: UplinkState) -> Iterator[str]:

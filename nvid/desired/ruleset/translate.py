@@ -6,7 +6,7 @@ from __future__ import annotations
 from nvid.desired.ruleset.classify import interface_map
 from nvid.desired.ruleset.destination import destinations
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset, join
-from nvid.desired.ruleset.source import sources, uplink_sources
+from nvid.desired.ruleset.source import preset_sources, sources, uplink_sources
 from nvid.desired.ruleset.words import TO_MAIN, Plan
 
 DSTNAT = -100
@@ -45,6 +45,6 @@ def translation(plan: Plan, labels: dict[str, int]) -> Ruleset:
             Ruleset(tuple(hooks), maps),
             *(destinations(plan, nvi, labels) for nvi in plan.nvis),
             *(sources(plan, nvi, labels) for nvi in plan.nvis),
-            Ruleset(tuple(uplink_sources(plan))),
+            Ruleset(tuple(uplink_sources(plan)), tuple(preset_sources(plan))),
         ]
     )
