@@ -37,12 +37,14 @@ UPLINK_LANES: Final = 15
 class RuleOffset:
     """Offsets from ``rule_priority``: the story of a packet through nvid's window of ip rules.
 
-    Gaps are left for the administrator. A packet with a fwmark meets at most four rules before it
+    Gaps are left for the administrator. A packet with a fwmark meets at most six rules before it
     finds its table, except that lanes are tried one after the other.
     """
 
-    LANE_CONNECTED: Final = 0  # lane chosen: what main knows better than by a default route
-    LANE_MAIN: Final = 1  # lane 0: the main table, whatever it says
+    LANE_CANARY: Final = 0  # always unreachable: tells the table that the rules are there
+    LANE_REFUSED: Final = 0  # to a pool address that nothing translates: back, to be refused
+    LANE_CONNECTED: Final = 1  # lane chosen: what main knows better than by a default route
+    LANE_MAIN: Final = 2  # lane 0: the main table, whatever it says
     LANES: Final = 10  # + lane number: the uplink's own table
     LANE_LOST: Final = 40  # a lane without a table: unreachable, never another way out
     ENTER: Final = 50  # + 0: marked for an NVI: into its pair (first lookup)

@@ -7,13 +7,16 @@ names that exist, and deleting what is still referred to. A refused transaction 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
-from nvid.desired.ruleset.model import Hook, Map
+from nvid.desired.ruleset.model import CtHelper, Dynamic, Hook, Map
 from nvid.transaction import ObservedChain, ObservedTable
 
 _HOOK = re.compile(r"\{ type (\w+) hook (\w+) priority (-?\d+); policy accept; \}")
+_DYNAMIC = re.compile(
+    r"\{ type (.+?)(?: : (.+?))?; flags dynamic(?:,timeout)?; size (\d+)(?:; timeout (\d+)s)?; \}"
+)
 _REFERENCE = re.compile(r"@(\w+)|(?:goto|jump) (\w+)|counter name \"(\w+)\"")
 
 
@@ -42,10 +45,14 @@ class Table:
         self.maps: dict[str, _Map] = {}
         self.counters: dict[str, tuple[int, int]] = {}
         self.strange: list[str] = []
+        self.dynamics: dict[str, Dynamic] = {}
+        self.helpers: set[CtHelper] = set()
 
     def run(self, text: str) -> None:
         """Carry out a transaction. Raises Refused; what then is in the table does not matter."""
-        for line in text.splitlines():
+        for each in text.splitlines():
+            # The one kind of object that has two words.
+            line = re.sub(r"^(add|delete) ct helper ", r"\1 helper ", each)
             command, kind, family, table, *rest = line.split(" ", 5)
             if (family, table) != ("inet", "nvid"):
                 raise Refused(f"not nvid's table: {line}")
@@ -68,13 +75,19 @@ class Table:
             {name: _as_map(name, each) for name, each in self.maps.items()},
             dict(self.counters),
             tuple(self.strange),
+            dict(self.dynamics),
+            frozenset(self.helpers),
         )
 
     def _check_references(self) -> None:
         for name, words in self._referring():
             for map_name, chain, counter in _REFERENCE.findall(words):
-                known = {map_name: self.maps, chain: self.chains, counter: self.counters}
-                for target, there in known.items():
+                known: tuple[tuple[str, Container[str]], ...] = (
+                    (map_name, {*self.maps, *self.dynamics}),
+                    (chain, self.chains),
+                    (counter, self.counters),
+                )
+                for target, there in known:
                     if target and target not in there:
                         raise Refused(f"{name} refers to {target}, which does not exist")
 
@@ -125,6 +138,9 @@ class Table:
 
     def _add_map(self, words: str) -> None:
         name, _, declaration = words.partition(" ")
+        if "flags dynamic" in declaration:
+            self._add_dynamic(words)
+            return
         if name in self.maps:
             raise Refused(f"{name} exists")
         self.maps[name] = _Map(declaration.removeprefix("{ ").removesuffix("; }"))
@@ -135,7 +151,7 @@ class Table:
     def _delete_map(self, name: str) -> None:
         if any(f"@{name}" in f"{rule} ".split() for _, rule in self._referring()):
             raise Refused(f"{name} is in use")
-        del self.maps[name]
+        del (self.dynamics if name in self.dynamics else self.maps)[name]
 
     def _add_element(self, words: str) -> None:
         name, elements = _elements(words)
@@ -150,8 +166,36 @@ class Table:
         for element in elements:
             del self.maps[name].elements[element]
 
+    def _add_set(self, words: str) -> None:
+        self._add_dynamic(words)
+
     def _delete_set(self, name: str) -> None:
-        self.strange.remove(f"set inet nvid {name}")
+        if name in self.dynamics:
+            self._delete_map(name)
+        else:
+            self.strange.remove(f"set inet nvid {name}")
+
+    def _add_dynamic(self, words: str) -> None:
+        name, _, declaration = words.partition(" ")
+        found = _DYNAMIC.fullmatch(declaration)
+        if found is None or name in self.dynamics:
+            raise Refused(words)
+        self.dynamics[name] = Dynamic(
+            name, found[1], found[2] or "", int(found[3]), int(found[4] or 0)
+        )
+
+    def _add_helper(self, words: str) -> None:
+        name, _, declaration = words.partition(" ")
+        found = re.fullmatch(r'\{ type "(\w+)" protocol (\w+); \}', declaration)
+        if found is None or any(each.name == name for each in self.helpers):
+            raise Refused(words)
+        self.helpers.add(CtHelper(name, found[1], found[2]))
+
+    def _delete_helper(self, name: str) -> None:
+        (found,) = (each for each in self.helpers if each.name == name)
+        if any(f'ct helper set "{found.name}"' in rule for _, rule in self._referring()):
+            raise Refused(f"{found.name} is in use")
+        self.helpers.remove(found)
 
 
 def _elements(words: str) -> tuple[str, list[str]]:

@@ -11,6 +11,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,7 +92,7 @@ def test_a_damaged_file_counts_as_lost(directory: str, content: bytes) -> None:
 def test_one_wrong_byte_never_raises(position: int, byte: int) -> None:
     """Random damage: what is loaded is a State or None."""
     with pytest.MonkeyPatch.context() as patch:
-        content = bytearray(state.msgspec.json.encode(FULL))
+        content = bytearray(msgspec.json.encode(FULL))
         content[position % len(content)] = byte
         patch.setattr(Path, "read_bytes", lambda _self: bytes(content))
         found = state.load("/does/not/matter")
@@ -112,6 +113,7 @@ def test_a_writer_that_is_killed_leaves_an_old_or_a_new_state(tmp_path: Path) ->
         from nvid import state
         one = state.State(uplinks={f"isp{n}": n for n in range(1000)})
         other = state.State(nvis={f"nvi{n}": n for n in range(1000)})
+        state.save(sys.argv[1], one)
         print("ready", flush=True)
         while True:
             state.save(sys.argv[1], one)
@@ -164,9 +166,16 @@ def test_the_file_is_on_disk_before_it_has_its_name(
     """A power failure must not leave an empty file under the right name."""
     order: list[str] = []
     fsync, rename = os.fsync, Path.rename
-    monkeypatch.setattr(os, "fsync", lambda fd: (order.append("fsync"), fsync(fd))[1])
-    monkeypatch.setattr(
-        Path, "rename", lambda self, to: (order.append("rename"), rename(self, to))[1]
-    )
+
+    def synced(descriptor: int) -> None:
+        order.append("fsync")
+        fsync(descriptor)
+
+    def renamed(self: Path, to: Path) -> Path:
+        order.append("rename")
+        return rename(self, to)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
     state.save(directory, FULL)
     assert order[:2] == ["fsync", "rename"]

@@ -7,12 +7,14 @@ held, so a record is sent only when the journal's socket can take it, and counte
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import select
 import socket
 import sys
 import traceback
+import weakref
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
@@ -30,9 +32,7 @@ Event = MutableMapping[str, Any]
 def configure(level: str, stream: TextIO = sys.stderr) -> None:
     """Send records of ``level`` and above to the journal, when standard error leads there
     (systemd.exec(5), JOURNAL_STREAM), else as lines to ``stream``."""
-    # A descriptor of its own: libnftables is kept from writing to the one that all share.
-    own = os.fdopen(os.dup(stream.fileno()), "w", buffering=1)
-    sink = Journal() if _leads_to_journal(stream) else Lines(own)
+    sink = Journal() if _leads_to_journal(stream) else _lines(stream)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -44,6 +44,24 @@ def configure(level: str, stream: TextIO = sys.stderr) -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+def _lines(stream: TextIO) -> Lines:
+    """Lines to a descriptor of their own, closed with them: libnftables is kept from writing to
+    the one that all share. A stream without a descriptor is used itself."""
+    try:
+        own = os.fdopen(os.dup(stream.fileno()), "w", buffering=1)
+    except io.UnsupportedOperation:
+        return Lines(stream)
+    lines = Lines(own)
+    weakref.finalize(lines, _close, own)
+    return lines
+
+
+def _close(stream: TextIO) -> None:
+    # What a reader that has gone did not take is written again here.
+    with contextlib.suppress(OSError):
+        stream.close()
 
 
 def _leads_to_journal(stream: TextIO) -> bool:
@@ -61,7 +79,6 @@ class Journal:
     def __init__(self, path: str = _JOURNAL) -> None:
         self.lost = 0
         self._path = path
-        self._probe: socket.socket | None = None
 
     def __call__(self, _logger: object, _method: str, event: Event) -> Event:
         """Send one record, or count it as lost; never waits."""
@@ -78,12 +95,11 @@ class Journal:
         """Whether a datagram would be taken without waiting (unix_dgram_poll looks at the
         receiver's queue as well)."""
         try:
-            if self._probe is None:
-                self._probe = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._probe.connect(self._path)
-            return bool(select.select([], [self._probe], [], 0)[1])
+            # A new one each time: one that stays connected does not see the journal restarted.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+                probe.connect(self._path)
+                return bool(select.select([], [probe], [], 0)[1])
         except OSError:
-            self._probe = None
             return False
 
 

@@ -72,8 +72,23 @@ class Marks:
 
     @property
     def largest(self) -> int:
-        """The largest number that fits; no NVI and no lane has it."""
+        """The largest number that fits into a packet's mark."""
         return (1 << self._number_bits) - 1
+
+    @property
+    def nobody(self) -> int:
+        """The lane of what has no way out but those that main knows precisely."""
+        return (1 << self._number_bits - _RETURN_BITS) - 1
+
+    @property
+    def refused(self) -> int:
+        """The lane of what goes to a global address that nothing translates."""
+        return self.nobody - 1
+
+    @property
+    def canary(self) -> int:
+        """A lane that is unreachable for every destination, as long as the rules are there."""
+        return self.nobody - 2
 
     @property
     def passed(self) -> int:

@@ -62,6 +62,20 @@ def _lane_rules(daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family
     marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
     yield Rule(
         family,
+        base + RuleOffset.LANE_CANARY,
+        fwmark=marks.lane(marks.canary),
+        fwmask=marks.mask,
+        action="unreachable",
+    )
+    yield Rule(
+        family,
+        base + RuleOffset.LANE_REFUSED,
+        fwmark=marks.lane(marks.refused),
+        fwmask=marks.mask,
+        table=pools_table(daemon),
+    )
+    yield Rule(
+        family,
         base + RuleOffset.LANE_CONNECTED,
         fwmark=marks.in_lane,
         fwmask=marks.state_mask,

@@ -100,4 +100,3 @@ def metric(nvid: Nvid, sample: str) -> float:
         if line.startswith(f"{sample} "):
             return float(line.rpartition(" ")[2])
     raise AssertionError(f"{sample} is not among the metrics")
-

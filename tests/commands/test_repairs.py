@@ -12,7 +12,9 @@ from tests import samples
 from tests.commands.conftest import Router, converged, metric, plan
 from tests.lab import Lab, Nvid, wait_until
 
-ALL_WITH_PROXIES = samples.EVERY_KIND + """
+ALL_WITH_PROXIES = (
+    samples.EVERY_KIND
+    + """
 [[nvi.nvi0.static]]
 local  = "10.1.0.9"
 global = "203.0.113.9"
@@ -21,6 +23,7 @@ global = "203.0.113.9"
 local  = "fd00:1::9"
 global = "2001:db8:1::9"
 """
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ def ip(name: str, kind: str, *commands: str, silent: bool = False) -> Disturbanc
 
 
 def nft(name: str, *commands: str) -> Disturbance:
-    return Disturbance(name, "ruleset", tuple(f"nft {each}" for each in commands), culprit="nft (pid ")
+    return Disturbance(
+        name, "ruleset", tuple(f"nft {each}" for each in commands), culprit="nft (pid "
+    )
 
 
 def sysctl(key: str, value: str) -> Disturbance:
@@ -132,7 +137,11 @@ DISTURBANCES = [
     nft("a map added", "add map inet nvid somebodys '{ type mark : verdict; }'"),
     nft("a set added", "add set inet nvid somebodys '{ type mark; }'"),
     nft("a counter added", "add counter inet nvid somebodys"),
-    nft("everything deleted from the offers", "flush map inet nvid offer", "flush map inet nvid dnat_of"),
+    nft(
+        "everything deleted from the offers",
+        "flush map inet nvid offer",
+        "flush map inet nvid dnat_of",
+    ),
     sysctl("net.ipv4.conf.nvi0.forwarding", "0"),
     sysctl("net.ipv4.conf.nvi0p.rp_filter", "1"),
     sysctl("net.ipv4.conf.nvi0p.accept_local", "0"),
@@ -292,7 +301,8 @@ class TestInterfaces:
         router.namespace.ip("link", "set", "wan0", "down")
 
         def reported() -> bool:
-            (isp1, _) = daemon.status()["uplinks"]  # type: ignore[misc]
+            uplinks: Any = daemon.status()["uplinks"]
+            isp1 = uplinks[0]
             assert (isp1["state"], isp1["reason"]) == ("down", "interface wan0 is down")
             return True
 
@@ -304,9 +314,7 @@ class TestInterfaces:
         wait_until(lambda: daemon.status()["state"] == "healthy")
         converged(daemon)
 
-    def test_one_that_appears_late_is_guarded_from_its_first_packet(
-        self, router: Router
-    ) -> None:
+    def test_one_that_appears_late_is_guarded_from_its_first_packet(self, router: Router) -> None:
         nvid = router.nvid(samples.SAMPLES["globs"]).start()
         router.plug("lan7")
 
@@ -329,4 +337,3 @@ class TestInterfaces:
 
         wait_until(used)
         converged(daemon)
-

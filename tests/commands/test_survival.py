@@ -1,9 +1,8 @@
-"""Deaths at any moment, lost files, ports that are taken: nvid converges, and says what is wrong."""
+"""Deaths at any moment, lost files, taken ports: nvid converges, and says what is wrong."""
 
 from __future__ import annotations
 
 import os
-import random
 import signal
 import time
 
@@ -15,10 +14,6 @@ from tests.lab import METRICS, CommandFailed, Nvid, wait_until
 from tests.lab.daemon import EXECUTABLE
 
 SWAPPED = samples.EVERY_KIND.replace("uplink.isp1", "uplink.other").replace("isp1", "other")
-
-
-def rules(router: Router) -> list[str]:
-    return router.namespace.ip("rule").splitlines()
 
 
 class TestKilled:
@@ -62,12 +57,13 @@ class TestKilled:
         daemon.command("down")
         assert router.leftovers() == ""
 
-    def test_while_it_is_taken_down(self, router: Router, daemon: Nvid) -> None:
+    @pytest.mark.parametrize("moment", range(4))
+    def test_while_it_is_taken_down(self, router: Router, daemon: Nvid, moment: int) -> None:
         daemon.kill()
         removing = router.namespace.popen(
             str(EXECUTABLE), "down", "--config", str(daemon.configuration_path)
         )
-        time.sleep(random.uniform(0.2, 0.5))
+        time.sleep(0.2 + moment * 0.07)
         removing.kill()
         removing.wait()
         daemon.command("down")
@@ -95,15 +91,6 @@ class TestKilled:
 
 
 class TestState:
-    def numbers(self, router: Router) -> dict[str, str]:
-        """Fwmark by table, which is what flows and routes hang on."""
-        found = {}
-        for line in rules(router):
-            words = line.split()
-            if "fwmark" in words and words[words.index("lookup") + 1 :][:1] if "lookup" in words else False:
-                found[words[words.index("fwmark") + 1]] = words[words.index("lookup") + 1]
-        return found
-
     @pytest.mark.parametrize("damage", ["lost", "emptied", "overwritten"])
     def test_numbers_survive_the_state(self, router: Router, daemon: Nvid, damage: str) -> None:
         """They are read back from the kernel. The configuration first gives them an order that a
@@ -128,7 +115,7 @@ class TestState:
         read_only.mkdir()
         wrapper = router.directory / "nvid"
         wrapper.write_text(
-            f"#!/bin/sh\nmount -t tmpfs -o ro none {read_only}\nexec {EXECUTABLE} \"$@\"\n"
+            f'#!/bin/sh\nmount -t tmpfs -o ro none {read_only}\nexec {EXECUTABLE} "$@"\n'
         )
         wrapper.chmod(0o755)
         text = f'[daemon]\nstate_dir = "{read_only}/state"\n{samples.EVERY_KIND}'
@@ -173,7 +160,9 @@ class TestTwoDaemons:
 
 def test_a_metrics_port_in_use_costs_only_the_metrics(router: Router) -> None:
     host, _, port = METRICS.rpartition(":")
-    router.namespace.popen("socat", f"TCP-LISTEN:{port},bind={host},reuseaddr,fork", "OPEN:/dev/null")
+    router.namespace.popen(
+        "socat", f"TCP-LISTEN:{port},bind={host},reuseaddr,fork", "OPEN:/dev/null"
+    )
     wait_until(lambda: port in router.namespace.run("ss", "-ltn").stdout)
     nvid = router.nvid().start()
     status, data = as_json(nvid, "status")

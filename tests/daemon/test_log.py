@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import logging
+import contextlib
 import os
+import pty
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +20,51 @@ import structlog
 from nvid.daemon import log
 from nvid.daemon.log import Journal, Lines
 
-
-@pytest.fixture(autouse=True)
-def _quiet_again() -> Iterator[None]:
-    """Logging is global; the next test finds it as it was."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+ROOT = Path(__file__).parents[2]
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+def said(program: str, level: str = "info", **environment: str) -> str:
+    """What a program that logs writes to its standard error. Logging is global, so each test has
+    a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", PREPARED.format(level=level) + program],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    ).stderr
 
 
-def said(level: str = "info", stream: io.StringIO | None = None) -> io.StringIO:
-    stream = stream or io.StringIO()
-    log.configure(level, stream)
-    return stream
+def said_on_a_terminal(program: str, **environment: str) -> str:
+    """The same with standard error on a terminal."""
+    ours, theirs = pty.openpty()
+    try:
+        subprocess.run(
+            [sys.executable, "-c", PREPARED.format(level="info") + program],
+            stderr=theirs,
+            check=True,
+            cwd=ROOT,
+            env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, **environment},
+        )
+        return os.read(ours, 4096).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+PREPARED = """
+import logging, structlog
+from nvid.daemon import log
+log.configure("{level}")
+logger = structlog.get_logger()
+"""
 
 
 class TestLines:
     def test_level_message_and_fields(self) -> None:
-        stream = said()
-        structlog.get_logger().warning("repaired it", object="route", culprit="ip (pid 7)", n=3)
-        assert stream.getvalue() == (
-            'warning: repaired it object=route culprit="ip (pid 7)" n=3\n'
-        )
+        text = said('logger.warning("repaired it", object="route", culprit="ip (pid 7)", n=3)')
+        assert text == 'warning: repaired it object=route culprit="ip (pid 7)" n=3\n'
 
     @pytest.mark.parametrize(
         ("level", "words"),
@@ -59,47 +76,48 @@ class TestLines:
         ],
     )
     def test_only_what_matters_enough(self, level: str, words: list[str]) -> None:
-        stream = said(level)
-        logger = structlog.get_logger()
-        logger.debug("a")
-        logger.info("b")
-        logger.warning("c")
-        logger.error("d")
-        assert [line.split(": ")[1] for line in stream.getvalue().splitlines()] == words
+        program = 'logger.debug("a"); logger.info("b"); logger.warning("c"); logger.error("d")'
+        assert [line.split(": ")[1] for line in said(program, level).splitlines()] == words
 
     def test_one_record_is_one_line_whatever_is_in_it(self) -> None:
-        stream = said()
-        structlog.get_logger().info("two\nlines", words="and\r\nmore")
-        assert stream.getvalue() == 'info: two | lines words="and | more"\n'
+        text = said(r'logger.info("two\nlines", words="and\r\nmore")')
+        assert text == 'info: two | lines words="and | more"\n'
 
     def test_a_traceback_is_in_the_same_line(self) -> None:
-        stream = said()
-        try:
-            raise ValueError("deep inside")
-        except ValueError:
-            structlog.get_logger().exception("it failed")
-        (line,) = stream.getvalue().splitlines()
+        text = said(
+            "try:\n"
+            "    raise ValueError('deep inside')\n"
+            "except ValueError:\n"
+            "    logger.exception('it failed')\n"
+        )
+        (line,) = text.splitlines()
         assert "ValueError: deep inside" in line
 
     def test_the_words_of_libraries_are_kept(self) -> None:
-        stream = said()
-        logging.getLogger("some.library").warning("careful with %s", "this")
-        assert stream.getvalue() == "warning: careful with this library=some.library\n"
+        text = said('logging.getLogger("some.library").warning("careful with %s", "this")')
+        assert text == "warning: careful with this library=some.library\n"
 
-    def test_colour_only_on_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("NO_COLOR", raising=False)
-        terminal, file = said(stream=Terminal()), io.StringIO()
-        structlog.get_logger().error("red")
-        assert "\033[" in terminal.getvalue()
-        said(stream=file)
-        structlog.get_logger().error("plain")
-        assert "\033[" not in file.getvalue()
+    def test_colour_only_on_a_terminal(self) -> None:
+        program = 'logger.error("red")'
+        assert "\033[" in said_on_a_terminal(program)
+        assert "\033[" not in said(program)
 
-    def test_no_color_is_obeyed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("NO_COLOR", "1")
-        terminal = said(stream=Terminal())
-        structlog.get_logger().error("plain")
-        assert "\033[" not in terminal.getvalue()
+    def test_no_color_is_obeyed(self) -> None:
+        assert "\033[" not in said_on_a_terminal('logger.error("plain")', NO_COLOR="1")
+
+    def test_lines_have_a_descriptor_of_their_own(self) -> None:
+        """Whoever points standard error elsewhere for a moment does not lose them."""
+        program = 'import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 2); logger.info("here")'
+        assert said(program) == "info: here\n"
+
+    def test_that_descriptor_is_closed_with_them(self) -> None:
+        program = (
+            "import os\n"
+            "held = len(os.listdir('/proc/self/fd'))\n"
+            "for _ in range(5): log.configure('info')\n"
+            "assert len(os.listdir('/proc/self/fd')) == held\n"
+        )
+        assert said(program, PYTHONWARNINGS="error::ResourceWarning") == ""
 
     def test_a_reader_that_has_gone_is_no_reason_to_fail(self) -> None:
         reading, writing = os.pipe()
@@ -109,6 +127,23 @@ class TestLines:
             Lines(stream)(None, "info", {"event": "hello", "level": "info"})
         with pytest.raises(BrokenPipeError):
             stream.close()
+
+    @pytest.mark.parametrize("leads_there", [True, False])
+    def test_the_journal_is_used_where_standard_error_leads_there(
+        self, tmp_path: Path, leads_there: bool
+    ) -> None:
+        """JOURNAL_STREAM, systemd.exec(5). Without a journal the record is lost, then."""
+        with (tmp_path / "stderr").open("w") as stream:
+            found = os.fstat(stream.fileno())
+            inode = found.st_ino if leads_there else found.st_ino + 1
+            subprocess.run(
+                [sys.executable, "-c", PREPARED.format(level="info") + 'logger.info("hello")'],
+                stderr=stream,
+                check=True,
+                cwd=ROOT,
+                env={**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{inode}"},
+            )
+        assert ((tmp_path / "stderr").read_text() == "") == leads_there
 
 
 class Journald:
@@ -122,15 +157,17 @@ class Journald:
     def stall(self) -> None:
         """Fill the queue (net.unix.max_dgram_qlen) until not one datagram more is taken."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
-            with pytest.raises(BlockingIOError):
-                while True:
-                    sender.sendto(b"x", str(self.path))
+            _until_it_would_wait(lambda: sender.sendto(b"x", str(self.path)))
 
     def read_everything(self) -> None:
         self.socket.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            while True:
-                self.socket.recv(100)
+        _until_it_would_wait(lambda: self.socket.recv(100))
+
+
+def _until_it_would_wait(act: Callable[[], object]) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            act()
 
 
 @pytest.fixture
@@ -145,9 +182,14 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What reaches systemd's own function, which blocks with the interpreter's lock held."""
     records: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        log.journal, "send", lambda message, **fields: records.append({"MESSAGE": message, **fields})
+        log, "send", lambda message, **fields: records.append({"MESSAGE": message, **fields})
     )
     return records
+
+
+@pytest.fixture
+def journal(journald: Journald) -> Journal:
+    return Journal(str(journald.path))
 
 
 def record(journal: Journal, message: str = "hello", **fields: Any) -> None:
@@ -157,9 +199,9 @@ def record(journal: Journal, message: str = "hello", **fields: Any) -> None:
 
 class TestJournal:
     def test_fields_have_names_of_their_own(
-        self, journald: Journald, sent: list[dict[str, Any]]
+        self, journal: Journal, sent: list[dict[str, Any]]
     ) -> None:
-        record(Journal(str(journald.path)), "repaired\nit", culprit="ip (pid 7)", changes=3)
+        record(journal, "repaired\nit", culprit="ip (pid 7)", changes=3)
         assert sent == [
             {
                 "MESSAGE": "repaired | it",
@@ -171,10 +213,9 @@ class TestJournal:
         ]
 
     def test_a_stalled_journal_loses_records_and_no_time(
-        self, journald: Journald, sent: list[dict[str, Any]]
+        self, journald: Journald, journal: Journal, sent: list[dict[str, Any]]
     ) -> None:
         journald.stall()
-        journal = Journal(str(journald.path))
         started = time.monotonic()
         for _ in range(1000):
             record(journal)
@@ -182,9 +223,8 @@ class TestJournal:
         assert (journal.lost, sent) == (1000, [])
 
     def test_records_go_on_when_the_journal_does(
-        self, journald: Journald, sent: list[dict[str, Any]]
+        self, journald: Journald, journal: Journal, sent: list[dict[str, Any]]
     ) -> None:
-        journal = Journal(str(journald.path))
         journald.stall()
         record(journal)
         journald.read_everything()
@@ -200,10 +240,9 @@ class TestJournal:
         assert (journal.lost, sent) == (1, [])
 
     def test_a_journal_that_comes_back_elsewhere_is_found(
-        self, journald: Journald, sent: list[dict[str, Any]]
+        self, journald: Journald, journal: Journal, sent: list[dict[str, Any]]
     ) -> None:
         """systemd-journald.socket was restarted: the same path, another socket."""
-        journal = Journal(str(journald.path))
         record(journal, "before")
         journald.socket.close()
         journald.path.unlink()
@@ -230,16 +269,3 @@ class TestJournal:
             assert not done.wait(0.3)
             journald.read_everything()
             assert done.wait(5)
-
-    @pytest.mark.parametrize("leads_there", [True, False])
-    def test_it_is_used_where_standard_error_leads_there(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads_there: bool
-    ) -> None:
-        """JOURNAL_STREAM, systemd.exec(5)."""
-        with (tmp_path / "stderr").open("w") as stream:
-            found = os.fstat(stream.fileno())
-            inode = found.st_ino if leads_there else found.st_ino + 1
-            monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{inode}")
-            log.configure("info", stream)
-            sinks = structlog.get_config()["processors"]
-            assert isinstance(sinks[-1], Journal if leads_there else Lines)

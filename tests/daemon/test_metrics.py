@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import TypeAlias
 
 import pytest
+from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
@@ -94,9 +95,10 @@ def scraped() -> Scraped:
 
 
 def samples(text: str) -> Scraped:
+    families: Iterable[Metric] = parse_text(text)
     return {
         (each.name, tuple(sorted(each.labels.items()))): each.value
-        for family in parse_text(text)
+        for family in families
         for each in family.samples
     }
 
@@ -133,9 +135,7 @@ def samples(text: str) -> Scraped:
         ("nvid_log_records_lost_total", {}, 6),
     ],
 )
-def test_a_sample(
-    scraped: Scraped, name: str, labels: dict[str, str], value: float
-) -> None:
+def test_a_sample(scraped: Scraped, name: str, labels: dict[str, str], value: float) -> None:
     assert scraped[name, tuple(sorted(labels.items()))] == value
 
 
@@ -152,7 +152,8 @@ def test_openmetrics_for_who_asks(endpoint: Endpoint) -> None:
     status, kind, text = endpoint.get("application/openmetrics-text; version=1.0.0")
     assert status == 200
     assert kind.startswith("application/openmetrics-text")
-    families = {family.name for family in parse_openmetrics(text)}
+    found: Iterable[Metric] = parse_openmetrics(text)  # type: ignore[no-untyped-call]
+    families = {family.name for family in found}
     assert {"nvid_build_info", "nvid_nvi_packets", "nvid_reconcile_duration_seconds"} <= families
 
 

@@ -191,9 +191,7 @@ class TestHeadline:
 def test_a_snapshot_names_the_counters_of_everything(loaded: Loaded) -> None:
     numbers = Numbers({"isp1": 1, "isp2": 2}, {"nvi0": 3})
     usage = Usage({"nvi0": 1}, {}, {"nvi_3_original": (1, 2)}, (10, 100), numbers)
-    found = report.snapshot(
-        loaded.configuration, status(loaded, a_round()), history(), usage
-    )
+    found = report.snapshot(loaded.configuration, status(loaded, a_round()), history(), usage)
     assert found.nvi_counters == (
         ("nvi_3_original", "nvi0", "original"),
         ("nvi_3_reply", "nvi0", "reply"),

@@ -94,9 +94,7 @@ class TestProxied:
     def test_a_prefix_with_too_many_addresses_is_reported(self) -> None:
         nvi = nvi_of("2001:db8:1::/64")
         (wan0,) = (
-            each
-            for each in proxied_addresses(nvi, samples.MACHINE, [])
-            if each.interface == "wan0"
+            each for each in proxied_addresses(nvi, samples.MACHINE, []) if each.interface == "wan0"
         )
         assert ip_network("2001:db8:1::/64").num_addresses > MOST_PROXIED
         assert wan0.addresses == ()

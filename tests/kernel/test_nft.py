@@ -34,7 +34,10 @@ class TestWrapper:
         [
             ("add rule inet nowhere c drop", "No such file or directory"),
             ("add table inet a\nnonsense here\n", "syntax error"),
-            ("add table inet a\nadd chain inet a c { type nat hook forward priority 0; }", "upport"),
+            (
+                "add table inet a\nadd chain inet a c { type nat hook forward priority 0; }",
+                "not sup",
+            ),
         ],
     )
     def test_a_refusal_has_nfts_own_words(
@@ -113,9 +116,11 @@ class TestLargeTables:
         router.converge(before)
         prepared = router.call(router.reconciler.prepare, after)
         lines = prepared.difference.table.lines
-        # For each family one out and one in, in four maps; and a counter.
-        assert len(lines) == 20
-        assert all(len(line) < 200 for line in lines)
+        # For each family one out and one in, in a few maps; and a counter.
+        assert 0 < len(lines) <= 30
+        # Where neighbouring addresses are joined to prefixes, one may split into one for each bit.
+        assert sum(line.count(",") for line in lines) <= 32 + 128
+        assert not any("chain" in line or "rule" in line for line in lines)
         router.converge(after)
         again = router.call(router.reconciler.prepare, after, look_at_table=True)
         assert list(again.difference.lines()) == []

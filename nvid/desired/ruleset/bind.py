@@ -7,10 +7,13 @@ from collections.abc import Iterator
 
 from nvid.configuration.routes import Route
 from nvid.configuration.types import Nvi
+from nvid.configuration.values import network_text
 from nvid.desired.objects import Family
-from nvid.desired.ruleset.classify import drop
+from nvid.desired.pools import global_networks, merged
+from nvid.desired.ruleset.classify import all_lanes, drop
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
 from nvid.desired.ruleset.words import (
+    ADDRESS,
     IP,
     NFPROTO,
     TO_MAIN,
@@ -41,7 +44,10 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
         # every-packet: the flow was bound by its first packet.
         f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} {field} vmap @forward_lanes",
     ]
+    # Conntrack knew the flow before the table did: it is not translated, and never will be.
+    flow.append(f"ct status confirmed {drop('began_before')}")
     flow += accounting
+    flow += [f"{IP[family]} daddr vmap @{unused.name}" for family, unused in unused_maps(plan)]
     if plan.uplinks:
         # The lane is decided where main knows the destination precisely, and where
         # snat to = "uplink" has chosen it together with the address.
@@ -55,7 +61,7 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
             *_forwards(plan),
             *_leaving(plan),
         ),
-        tuple(_maps(plan)),
+        (*_maps(plan), *(unused for _, unused in unused_maps(plan))),
     )
 
 
@@ -87,6 +93,18 @@ def _maps(plan: Plan) -> Iterator[Map]:
         )
 
 
+def unused_maps(plan: Plan) -> Iterator[tuple[Family, Map]]:
+    """Global addresses, as destinations behind DNAT: nothing translates them, so that the second
+    lookup would send them back where they came from."""
+    for family in FAMILIES:
+        networks = merged(each for nvi in plan.nvis for each in global_networks(nvi))
+        verdict = f"goto forward_{plan.marks.refused}"
+        elements = {network_text(each): verdict for each in networks if each.version == family}
+        if elements:
+            name = f"unused_ip{family}"
+            yield family, Map(name, ADDRESS[family], "verdict", elements, interval=True)
+
+
 def _leaving(plan: Plan) -> Iterator[Chain]:
     """What has the lane of one uplink must not leave by the interface of another, whatever has
     become of the rules: its source would be foreign there."""
@@ -106,7 +124,7 @@ def _leaving(plan: Plan) -> Iterator[Chain]:
 
 def _forwards(plan: Plan) -> Iterator[Chain]:
     marks = plan.marks
-    for lane in (0, *sorted(uplink.lane for uplink in plan.uplinks)):
+    for lane in all_lanes(plan):
         field = marks.state_mask | marks.forward_mask
         yield Chain(
             f"forward_{lane}",
@@ -121,6 +139,7 @@ def _forwards(plan: Plan) -> Iterator[Chain]:
 def _routes(plan: Plan, nvi: Nvi) -> Chain:
     """The second lookup of new flows: the entries in order, then the uplink that the source
     address belongs to (another one would drop it), then the preferred uplink, then main."""
+    marks = plan.marks
     rules: list[str] = []
     for entry in nvi.routes:
         for family in FAMILIES:
@@ -130,6 +149,14 @@ def _routes(plan: Plan, nvi: Nvi) -> Chain:
                 rules.append(f"meta nfproto {NFPROTO[family]}{match} goto forward_{lane}")
     for family in FAMILIES:
         rules += _by_own_address(plan, family)
+    if plan.uplinks:
+        # In by an uplink, not translated, to nowhere that main knows: another provider would drop
+        # it, and the same one would send it back.
+        rules.append(
+            f"ct mark & {marks.return_mask:#010x} != 0 ct status & snat == 0 "
+            f"goto forward_{marks.nobody}"
+        )
+    for family in FAMILIES:
         rules.append(f"meta nfproto {NFPROTO[family]} {shared(preferred(plan.uplinks, family))}")
     return Chain(f"route_{plan.number(nvi)}", tuple(rules))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nvid import names
 from nvid.configuration.types import Nvi
 from nvid.desired.ruleset.helpers import EXPECTED, helper_rules
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
@@ -112,11 +113,12 @@ def _bound(plan: Plan, accounting: tuple[str, ...]) -> Chain:
     rules = [
         *accounting,
         f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @return_lanes",
+        # A lane that is gone: the flows that used it are being ended.
+        f"ct direction reply {drop('stray')}",
     ]
     if _every_packet(plan):
         rules.append("iifname vmap @every_packet")
     rules.append(f"ct mark & {marks.forward_mask:#010x} vmap @forward_lanes")
-    # A lane that is gone: the flows that used it are being ended.
     rules.append(drop("stray"))
     return Chain("bound", tuple(rules))
 
@@ -180,7 +182,7 @@ def _bound_output(plan: Plan, accounting: tuple[str, ...]) -> Chain:
 
 
 def _lanes(plan: Plan) -> Iterator[Chain]:
-    for lane in _all_lanes(plan):
+    for lane in all_lanes(plan):
         yield Chain(f"lane_{lane}", (set_fwmark(plan.marks, plan.marks.lane(lane)), "accept"))
 
 
@@ -216,7 +218,7 @@ def _offers(plan: Plan) -> Iterator[Chain]:
         enter = (
             *nvi_label_rule(plan, nvi),
             *helper_rules(nvi, number),
-            *_way_back(plan),
+            *(("iifname vmap @uplink_returns", "jump precise") if plan.uplinks else ()),
             f"jump {GATE}",
             f"goto enter_{number}",
         )
@@ -239,7 +241,7 @@ def _offers(plan: Plan) -> Iterator[Chain]:
 
 def _maps(plan: Plan) -> Iterator[Map]:
     marks = plan.marks
-    lanes = _all_lanes(plan)
+    lanes = all_lanes(plan)
     yield Map(
         "forward_lanes",
         "mark",
@@ -250,7 +252,11 @@ def _maps(plan: Plan) -> Iterator[Map]:
         "return_lanes",
         "mark",
         "verdict",
-        {str(marks.return_lane(lane)): f"goto lane_{lane}" for lane in lanes},
+        {
+            str(marks.return_lane(lane)): f"goto lane_{lane}"
+            for lane in lanes
+            if lane <= names.UPLINK_LANES
+        },
     )
     yield interface_map("offer", {nvi: f"goto offer_{plan.number(nvi)}" for nvi in plan.nvis})
     if _every_packet(plan):
@@ -296,28 +302,27 @@ def _first_lanes(plan: Plan) -> dict[str, int]:
     return {uplink.interface: uplink.lane for uplink in reversed(plan.uplinks)}
 
 
-def _way_back(plan: Plan) -> tuple[str, ...]:
-    """The uplink that a new flow came in by, and the one that main knows for its destination."""
-    if not plan.uplinks:
-        return ()
-    marks = plan.marks
-    # No lane has the largest number: with it, the rules show what main knows beyond a default.
-    nobody = marks.lane(marks.largest)
-    return (
-        "iifname vmap @uplink_returns",
-        set_fwmark(marks, nobody),
-        # nft 1.0.6 takes oifname of fib for a string, which no map has for its key.
-        *(
-            f'fib daddr . mark oifname "{name}" jump precise_{lane}'
-            for name, lane in _first_lanes(plan).items()
-        ),
-    )
-
-
 def precise_lanes(plan: Plan) -> Iterator[Chain]:
     """A destination that main reaches by an uplink's interface, more precisely than by a default
     route, has that uplink's lane: its address for ``to = "uplink"``, and nobody else's."""
+    if not plan.uplinks:
+        return
     marks = plan.marks
+    yield Chain(
+        "precise",
+        (
+            # Without the rules, every mark would lead to main's default route.
+            set_fwmark(marks, marks.lane(marks.canary)),
+            "fib daddr . mark oif exists return",
+            # In this lane, the rules show what main knows more precisely than by a default route.
+            set_fwmark(marks, marks.lane(marks.nobody)),
+            # nft 1.0.6 takes oifname of fib for a string, which no map has for its key.
+            *(
+                f'fib daddr . mark oifname "{name}" goto precise_{lane}'
+                for name, lane in _first_lanes(plan).items()
+            ),
+        ),
+    )
     for uplink in plan.uplinks:
         lane = set_ct_mark(marks, marks.forward_mask, marks.forward_lane(uplink.lane))
         yield Chain(f"precise_{uplink.lane}", (lane,))
@@ -340,5 +345,7 @@ def _every_packet(plan: Plan) -> bool:
     return any(nvi.path == "every-packet" for nvi in plan.nvis)
 
 
-def _all_lanes(plan: Plan) -> tuple[int, ...]:
-    return (0, *sorted(uplink.lane for uplink in plan.uplinks))
+def all_lanes(plan: Plan) -> tuple[int, ...]:
+    """Every lane that a flow can have: main, the uplinks, and the two that lead nowhere."""
+    marks = plan.marks
+    return (0, *sorted(uplink.lane for uplink in plan.uplinks), marks.refused, marks.nobody)

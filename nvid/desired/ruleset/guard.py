@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from nvid.configuration.values import network_text
-from nvid.desired.objects import Family
-from nvid.desired.pools import global_networks, merged
 from nvid.desired.ruleset.classify import drop
-from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
-from nvid.desired.ruleset.words import ADDRESS, FROM_PEER, IP, TO_MAIN, TO_PEER, Plan
-from nvid.desired.uplinks import FAMILIES
+from nvid.desired.ruleset.model import Chain, Hook, Ruleset
+from nvid.desired.ruleset.words import FROM_PEER, TO_MAIN, TO_PEER, Plan
 
 BEFORE_FILTERS = -10
 """Before the administrator's own filter chains (0), which then see only what may pass."""
@@ -28,7 +22,6 @@ def guards(plan: Plan) -> Ruleset:
     for nvi in opened:
         mark = marks.enter(plan.number(nvi))
         stray.insert(0, f"meta mark & {marks.mask:#010x} == {mark:#010x} accept")
-    unused = tuple(_unused(plan))
     return Ruleset(
         (
             Chain(
@@ -44,23 +37,7 @@ def guards(plan: Plan) -> Ruleset:
                     f"{FROM_PEER} {UNREACHABLE}",
                     # From an interface that is not NAT-enabled, to a pool address.
                     f"{not_entering} {UNREACHABLE}",
-                    *(f"{IP[family]} daddr vmap @{each.name}" for family, each in unused),
                 ),
             ),
-            Chain("unused_address", (UNREACHABLE,)),
         ),
-        tuple(each for _, each in unused),
     )
-
-
-def _unused(plan: Plan) -> Iterator[tuple[Family, Map]]:
-    """Global addresses, as destinations behind DNAT: nothing translates them, so that the second
-    lookup would send them back where they came from."""
-    for family in FAMILIES:
-        networks = merged(each for nvi in plan.nvis for each in global_networks(nvi))
-        elements = {
-            network_text(each): "goto unused_address" for each in networks if each.version == family
-        }
-        if elements:
-            name = f"unused_ip{family}"
-            yield family, Map(name, ADDRESS[family], "verdict", elements, interval=True)

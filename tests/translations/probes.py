@@ -1,0 +1,176 @@
+"""Traffic that only tests of translations need, run inside a namespace as a program of its own.
+
+    probes.py endpoint PORT [ADDRESS PORT]...    one UDP socket: ask everybody, then answer all
+    probes.py hold (tcp|udp) COUNT ADDRESS PORT  that many flows at once, held until SIGTERM
+    probes.py storm COUNT ADDRESS                UDP flows to as many ports from 10000 on
+    probes.py crafted (gre|esp|sctp) ADDRESS SOURCE
+    probes.py tftp ADDRESS DIRECTORY             serve small files
+    probes.py ftp (active|passive) ADDRESS SOURCE  fetch "file" and print it
+
+Standard library only. What answers is an observer of tests/lab/peers.py.
+"""
+
+from __future__ import annotations
+
+import ftplib
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+from pathlib import Path
+
+PATIENCE = 0.5
+"""Seconds until a flow counts as refused."""
+
+
+def say(*words: object) -> None:
+    os.write(sys.stdout.fileno(), (" ".join(map(str, words)) + "\n").encode())
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def endpoint(words: list[str]) -> None:
+    """"seen ADDRESS PORT" for each that was asked, or "silence"; then "ready"; then a line
+    "got SOURCE PORT" for each datagram, which is answered as an observer would."""
+    port, asked = int(words[0]), words[1:]
+    sock = socket.socket(family_of(asked[0]) if asked else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("", port))
+    sock.settimeout(PATIENCE)
+    for address, number in zip(asked[::2], asked[1::2], strict=True):
+        sock.sendto(b"ask", (address, int(number)))
+        try:
+            seen = sock.recv(2048).decode().split()
+            say("seen", seen[0], seen[1])
+        except TimeoutError:
+            say("silence")
+    say("ready")
+    sock.settimeout(None)
+    while True:
+        data, sender = sock.recvfrom(2048)
+        say("got", sender[0], sender[1])
+        sock.sendto(f"{sender[0]} {sender[1]} 0.0.0.0 {port} ".encode() + data, sender)
+
+
+def hold(words: list[str]) -> None:
+    """"held N": how many of the flows were answered. SIGTERM closes them."""
+    protocol, count, address, port = words[0], int(words[1]), words[2], int(words[3])
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    held = []
+    for _ in range(count):
+        sock = socket.socket(family_of(address), kind)
+        sock.settimeout(PATIENCE)
+        try:
+            sock.connect((address, port))
+            if protocol == "udp":
+                sock.send(b"ask")
+            if sock.recv(2048):
+                held.append(sock)
+        except OSError:
+            sock.close()
+    say("held", len(held))
+    signal.sigwait({signal.SIGTERM})
+
+
+def storm(words: list[str]) -> None:
+    count, address = int(words[0]), words[1]
+    sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+    for number in range(count):
+        sock.sendto(b"x", (address, 10000 + number))
+    say("sent", count)
+
+
+def crafted(words: list[str]) -> None:
+    """Three packets of a protocol that NAT can only translate by address."""
+    name, address, source = words
+    number, payload = {
+        # Version 0 without options, carrying IPv4 (RFC 2784).
+        "gre": (47, struct.pack("!HH", 0, 0x0800) + b"tunnelled"),
+        # SPI, sequence number, ciphertext (RFC 4303).
+        "esp": (50, struct.pack("!II", 0x1234, 1) + b"ciphertext......"),
+        "sctp": (132, sctp_init(4000, 5000)),
+    }[name]
+    with socket.socket(family_of(address), socket.SOCK_RAW, number) as sock:
+        sock.bind((source, 0))
+        for _ in range(3):
+            sock.sendto(payload, (address, 0))
+
+
+def sctp_init(source_port: int, destination_port: int) -> bytes:
+    """An INIT chunk with its checksum (RFC 9260): conntrack refuses a wrong one."""
+    chunk = struct.pack("!BBHIIHHI", 1, 0, 20, 0xABCD, 65536, 1, 1, 1)
+    header = struct.pack("!HHI", source_port, destination_port, 0)
+    return header + struct.pack("<I", crc32c(header + b"\0\0\0\0" + chunk)) + chunk
+
+
+def crc32c(data: bytes) -> int:
+    """The checksum of RFC 9260, appendix A (Castagnoli, reflected)."""
+    crc = 0xFFFFFFFF
+    for octet in data:
+        crc ^= octet
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def tftp(words: list[str]) -> None:
+    """Serves files of up to 511 octets (RFC 1350): each answer from a port of its own, as the
+    protocol wants, which is what needs a helper."""
+    address, directory = words[0], Path(words[1])
+    server = socket.socket(family_of(address), socket.SOCK_DGRAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind((address, 69))
+    say("ready")
+    while True:
+        request, client = server.recvfrom(2048)
+        name = request[2:].split(b"\0")[0].decode()
+        threading.Thread(
+            target=transfer, args=(address, client, directory / name), daemon=True
+        ).start()
+
+
+def transfer(address: str, client: object, file: Path) -> None:
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as sock:
+        sock.bind((address, 0))
+        sock.settimeout(2)
+        sock.sendto(struct.pack("!HH", 3, 1) + file.read_bytes(), client)  # type: ignore[arg-type]
+        try:
+            sock.recv(2048)
+        except OSError:
+            return
+        say("acknowledged", file.name)
+
+
+def ftp(words: list[str]) -> None:
+    mode, address, source = words
+    client = ftplib.FTP(timeout=2)
+    # Off for safety against servers; here the server's word is what is being tested.
+    client.trust_server_pasv_ipv4_address = True
+    try:
+        client.connect(address, 21, source_address=(source, 0))
+        client.login()
+        client.set_pasv(mode == "passive")
+        client.retrlines("RETR file", lambda line: say(line))
+    except (OSError, ftplib.Error) as error:
+        say(type(error).__name__, error)
+        sys.exit(1)
+
+
+VERBS = {
+    "ftp": ftp,
+    "endpoint": endpoint,
+    "hold": hold,
+    "storm": storm,
+    "crafted": crafted,
+    "tftp": tftp,
+}
+
+
+if __name__ == "__main__":
+    # Blocked from the start, so that one that comes early waits for sigwait.
+    if sys.argv[1] == "hold":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    VERBS[sys.argv[1]](sys.argv[2:])
