@@ -51,13 +51,16 @@ class RuleOffset:
     PASS: Final = 60  # seen and let go: main
     PEER_UNMARKED: Final = 70  # came out of a pair with no lane: the table is gone; stop it
     POOLS: Final = 80  # routes of the pools, for errors and for answering ARP
+    OWN_CONNECTED: Final = 84  # from an uplink's own address: what main knows precisely,
+    OWN_SOURCE: Final = 85  # else by that uplink, with or without the table
     GUARD: Final = 90  # from a NAT-enabled interface, unseen by the table: stop it
     LAST: Final = 99
 
     # Behind main (32766) and default (32767), so that it decides nothing that anybody else decides:
     # without a default route in main, the machine itself would have no way out, its errors neither,
     # and loose rp_filter would drop what comes in by an uplink.
-    LAST_RESORT: Final = 32768
+    LAST_MAIN: Final = 32768  # main once more: its own rule may have been flushed
+    LAST_RESORT: Final = 32769
 
 
 class TableOffset:

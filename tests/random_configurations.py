@@ -87,6 +87,18 @@ def _dnat(draw: st.DrawFn) -> Entry:
         if draw(st.booleans()):
             to_port = f":{draw(st.integers(1, 65535))}"
     entry["to"] = f"{host}{to_port}" if ipv4 or not to_port else f"[{host}]{to_port}"
+    if draw(st.booleans()):
+        entry["source"] = (
+            draw(st.sampled_from(("192.0.2.0/24", "198.18.0.0/15")))
+            if ipv4
+            else ("2001:db8:f::/64")
+        )
+    if draw(st.booleans()):
+        entry["to"] = [entry["to"], {"address": host.replace("::", "::1:"), "weight": 3}]
+        if to_port:
+            entry["to"][1]["port"] = int(to_port[1:])
+        if ipv4:
+            entry["to"][1]["address"] = "10.1.0.61"
     return entry
 
 
@@ -104,6 +116,10 @@ def _snat(draw: st.DrawFn, uplinks: list[str]) -> Entry:
     sources += draw(st.lists(_inside6, max_size=2)) if ipv6 else []
     if sources:
         entry["source"] = sources
+    if draw(st.booleans()):
+        entry["limit"] = draw(st.integers(1, 5000))
+    if isinstance(entry["to"], list) and not ipv6 and draw(st.booleans()):
+        entry["mapping"] = "endpoint-independent"
     if draw(st.booleans()):
         entry["destination"] = [f"!{draw(_global4 if ipv4 else _global6)}"]
     if draw(st.booleans()):
@@ -132,6 +148,10 @@ def _nvi(draw: st.DrawFn, uplinks: list[str], interfaces: list[str]) -> Entry:
         "dnat": _labelled(draw(st.lists(_dnat(), max_size=4)), names),
         "snat": _labelled(draw(st.lists(_snat(uplinks), max_size=6)), names),
     }
+    ports = {"ftp": 21, "tftp": 69, "sip": 5060}
+    helpers = draw(st.lists(st.sampled_from(sorted(ports)), max_size=2, unique=True))
+    if helpers:
+        nvi["helpers"] = {name: ports[name] for name in helpers}
     if uplinks:
         routes = st.fixed_dictionaries(
             {"via": st.lists(st.sampled_from(uplinks), min_size=1, max_size=2, unique=True)},

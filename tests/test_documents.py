@@ -106,7 +106,7 @@ def test_the_changelog_knows_this_version() -> None:
 def test_the_manual_page_has_every_command_and_option(daemon: Nvid) -> None:
     page = (ROOT / "man" / "nvid.8").read_text()
     help_text = daemon.namespace.run(str(NVID), "--help").stdout
-    known = re.findall(r"^    ([a-z]+) ", help_text, re.MULTILINE)
+    known = re.findall(r"^    ([a-z]+)(?= |$)", help_text, re.MULTILINE)
     assert re.findall(r"^\.It Cm (\w+)", page, re.MULTILINE) == known
     for command in known:
         text = daemon.namespace.run(str(NVID), command, "--help").stdout

@@ -133,6 +133,7 @@ class Rule:
     fwmark: int | None = None
     fwmask: int = 0
     input_interface: str | None = None
+    source: IPAddress | None = None
     table: int | None = None
     action: Literal["to_table", "blackhole", "unreachable"] = "to_table"
     suppress_prefix_length: int | None = None
@@ -144,6 +145,8 @@ class Rule:
 
     def __str__(self) -> str:
         words = [f"rule ipv{self.family} {self.priority}:"]
+        if self.source is not None:
+            words += ["from", str(self.source)]
         if self.input_interface is not None:
             words += ["iif", self.input_interface]
         if self.fwmark is not None:

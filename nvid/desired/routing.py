@@ -55,6 +55,7 @@ def rules(
     for family in families(machine):
         yield from _lane_rules(daemon, uplinks, family)
         yield from _guard_rules(daemon, nvis, numbers, machine, family)
+        yield from _own_source_rules(daemon, uplinks, family)
         yield from _last_resort(daemon, uplinks, family)
 
 
@@ -138,12 +139,41 @@ def _last_resort(
 ) -> Iterator[Rule]:
     """What the machine itself sends, and no table has a route for: the preferred uplink."""
     for uplink in preferred(uplinks, family)[:1]:
-        yield Rule(
-            family,
-            daemon.rule_priority + RuleOffset.LAST_RESORT,
-            input_interface="lo",
-            table=uplink_table(daemon, uplink.lane),
-        )
+        for offset, table in (
+            (RuleOffset.LAST_MAIN, names.MAIN_ROUTING_TABLE),
+            (RuleOffset.LAST_RESORT, uplink_table(daemon, uplink.lane)),
+        ):
+            yield Rule(family, daemon.rule_priority + offset, input_interface="lo", table=table)
+
+
+def _own_source_rules(
+    daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family
+) -> Iterator[Rule]:
+    """What the machine itself sends from an uplink's own address leaves by that uplink: another
+    provider would drop it. Needs no mark, so it holds while the table is gone."""
+    base, seen = daemon.rule_priority, set()
+    for uplink in uplinks:
+        for address in uplink.own_addresses:
+            if family not in uplink.gateways or address.version != family or address in seen:
+                continue
+            if address.is_link_local:
+                continue
+            seen.add(address)
+            yield Rule(
+                family,
+                base + RuleOffset.OWN_CONNECTED,
+                input_interface="lo",
+                source=address,
+                table=names.MAIN_ROUTING_TABLE,
+                suppress_prefix_length=0,
+            )
+            yield Rule(
+                family,
+                base + RuleOffset.OWN_SOURCE,
+                input_interface="lo",
+                source=address,
+                table=uplink_table(daemon, uplink.lane),
+            )
 
 
 def _blackhole(daemon: Daemon, family: Family, offset: int, interface: str) -> Rule:

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from nvid.configuration.values import IPAddress
 
 _ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
+_ARP_REQUEST, _ARP_REPLY = 1, 2
 _BROADCAST = b"\xff" * 6
 _ALL_NODES_MAC = bytes.fromhex("333300000001")
 _ALL_NODES = IPv6Address("ff02::1").packed
@@ -27,14 +28,19 @@ def announce(interface: str, addresses: Iterable[IPAddress]) -> None:
         if len(mac) != len(_BROADCAST):
             return  # No Ethernet: nobody resolves addresses there.
         for address in addresses:
-            sock.send(_arp(mac, address) if address.version == 4 else _neighbour(mac, address))
+            if address.version == 6:
+                sock.send(_neighbour(mac, address))
+            else:
+                # Some neighbours believe only the one, some only the other.
+                for operation in (_ARP_REQUEST, _ARP_REPLY):
+                    sock.send(_arp(mac, address, operation))
 
 
-def _arp(mac: bytes, address: IPv4Address) -> bytes:
-    """An ARP request for the sender's own address: every neighbour that has it updates it."""
+def _arp(mac: bytes, address: IPv4Address, operation: int) -> bytes:
+    """ARP about the sender's own address: every neighbour that has it updates it."""
     header = _BROADCAST + mac + struct.pack("!H", _ETH_P_ARP)
-    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)
-    return header + body + mac + address.packed + b"\0" * 6 + address.packed
+    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
+    return header + body + mac + address.packed + _BROADCAST + address.packed
 
 
 def _neighbour(mac: bytes, address: IPv6Address) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -51,6 +52,7 @@ def _rule(message: Any) -> Rule:
         fwmark=(mark or 0) if mask else None,
         fwmask=mask or 0,
         input_interface=message.get("iifname"),
+        source=None if message.get("src") is None else ip_address(message.get("src")),
         table=(message.get("table") or message["table"]) if action == "to_table" else None,
         action=action,  # type: ignore[arg-type]
         suppress_prefix_length=None if suppress in (None, _NO_SUPPRESSION, -1) else suppress,
@@ -80,6 +82,8 @@ def _send(ipr: IPRoute, command: str, rule: Rule, protocol: int) -> None:
     }
     if rule.fwmark is not None:
         fields |= {"fwmark": rule.fwmark, "fwmask": rule.fwmask}
+    if rule.source is not None:
+        fields |= {"src": str(rule.source), "src_len": rule.source.max_prefixlen}
     if rule.input_interface is not None:
         fields["iifname"] = rule.input_interface
     if rule.table is not None:

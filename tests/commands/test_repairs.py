@@ -126,8 +126,8 @@ DISTURBANCES = [
     ),
     nft("a chain added", "add chain inet nvid somebodys"),
     nft("a policy changed", "chain inet nvid bind '{ policy drop; }'"),
-    nft("an element added", "add element inet nvid dnat_1_ip4_address '{ 192.0.2.9 : 10.1.0.9 }'"),
-    nft("an element deleted", "delete element inet nvid dnat_1_ip4_address '{ 198.51.100.10 }'"),
+    nft("an element added", "add element inet nvid snat_of '{ other : accept }'"),
+    nft("an element deleted", "delete element inet nvid snat_of '{ nvi0 }'"),
     nft("a map emptied", "flush map inet nvid offer"),
     nft(
         "a map deleted",

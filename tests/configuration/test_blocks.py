@@ -48,7 +48,8 @@ def entries(draw: st.DrawFn) -> Snat:
     size = min(size, last - first + 1)
     per_address = (last - first + 1) // size
     addresses = -(-hosts // per_address)
-    pools, start = [], 0
+    pools: list[str] = []
+    start = 0
     while start < addresses:
         count = draw(st.integers(1, addresses - start))
         pools.append(f'"198.51.{100 + len(pools)}.1-198.51.{100 + len(pools)}.{count}"')

@@ -85,7 +85,7 @@ def in_the_range(ground: Site) -> Iterator[Observer]:
 def ask(site: Site, family: Family, protocol: str, address: str, port: int) -> tuple[str, int]:
     """Ask as the server; the address and port that answered, as they know themselves. The target
     must see the server's true address."""
-    found = exchange(site.server, protocol, address, port, source=family.server, timeout=3)
+    found = exchange(site.server, protocol, address, port, source=family.server, timeout=8)
     assert found.seen.address == family.server
     return found.answered_by.address, found.answered_by.port
 

@@ -236,7 +236,7 @@ class TestUnusedPoolAddress:
             keys='reach = ["arp"]',
         )
         with unreachable(site):
-            site.server.ask_tcp(family.inside_wan0, TCP, source=family.server)
+            site.server.ask_tcp(family.inside_wan0, TCP, source=family.server, timeout=8)
 
     def test_from_an_interface_that_is_not_nat_enabled(self, site: Site, family: Family) -> None:
         """Nor does a static or dnat address take part in translation there."""

@@ -50,7 +50,7 @@ def test_errors_of_the_router_go_out(site: Site, family: Family) -> None:
 def test_an_unused_pool_address_is_unreachable(site: Site, family: Family) -> None:
     site.use(POOL)
     with pytest.raises(Unanswered, match="No route to host"):
-        site.server.ask_tcp(family.pool(12), TCP, source=family.server, timeout=1)
+        site.server.ask_tcp(family.pool(12), TCP, source=family.server, timeout=8)
 
 
 class TestFlowsOfTheMachineItself:

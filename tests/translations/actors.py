@@ -74,10 +74,7 @@ def endpoint(namespace: Namespace, port: int, *servers: tuple[str, int]) -> Iter
     with probing(namespace, "endpoint", str(port), *words) as probe:
         probe.wait_for("ready")
         lines = probe.everything()[: len(servers)]
-        seen = [
-            Seen(words[1], int(words[2])) if words[0] == "seen" else None
-            for words in lines
-        ]
+        seen = [Seen(words[1], int(words[2])) if words[0] == "seen" else None for words in lines]
         yield Mapped(tuple(seen), probe)
 
 

@@ -34,7 +34,7 @@ HELPED = f"""
 ftp = 21
 tftp = 69
 {WITHOUT}"""
-FTPD = ("/usr/bin/python3", "-m", "pyftpdlib", "-p", "21")
+FTPD = ("/usr/bin/python3", str(Path(__file__).with_name("ftpd.py")))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +59,7 @@ def servers(ground: Site) -> Iterator[None]:
 
 
 def serve_ftp(namespace: Namespace, address: str, directory: Path) -> None:
-    namespace.popen(*FTPD, "-i", address, "-d", str(directory))
+    namespace.popen(*FTPD, address, str(directory))
     wait_until(
         lambda: "LISTEN" in namespace.run("ss", "-Hltn", "src", f"[{address}]:21").stdout,
         message="the FTP server",
@@ -90,9 +90,7 @@ def test_ftp(site: Site, family: Family, mode: str, where: str) -> None:
     assert ftp(site, family, mode, where) == (True, CONTENT)
 
 
-@pytest.mark.parametrize(
-    ("mode", "where"), [(ACTIVE, "client inside"), (PASSIVE, "server inside")]
-)
+@pytest.mark.parametrize(("mode", "where"), [(ACTIVE, "client inside"), (PASSIVE, "server inside")])
 def test_ftp_needs_the_helper(site: Site, family: Family, mode: str, where: str) -> None:
     """The addresses in these commands are the ones inside: without a helper nobody gets there."""
     site.use(WITHOUT)

@@ -33,9 +33,7 @@ def records(site: Site, what: str, inside: str, port: int) -> list[dict[str, str
     """The fields of the records about flows from this address and port."""
     lines = [line for line in site.nvid.log().splitlines() if f"translation {what}" in line]
     found = [dict(re.findall(r"(\w+)=(\S+)", line)) for line in lines]
-    return [
-        each for each in found if (each["source"], each["source_port"]) == (inside, str(port))
-    ]
+    return [each for each in found if (each["source"], each["source_port"]) == (inside, str(port))]
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
@@ -56,7 +54,8 @@ def test_made_and_ended(site: Site, family: Family, protocol: str) -> None:
     def is_about_this(record: dict[str, str]) -> bool:
         return record["protocol"] in {protocol, {"tcp": "6", "udp": "17"}[protocol]}
 
-    made = wait_until(lambda: last("made") if is_about_this(last("made")) else None)
+    wait_until(lambda: is_about_this(last("made")), message="the record of the beginning")
+    made = last("made")
     expected = {
         "nvi": "nvi0",
         "translation": "logged",

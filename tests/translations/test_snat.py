@@ -25,19 +25,22 @@ source = ["10.1.0.0/24", "fd00:1::/64"]
 to = ["198.51.100.8", "2001:db8:100::8"]
 limit = 5
 """
-BLOCKS = """
+BLOCKS = {
+    4: """
 [[nvi.nvi0.snat]]
 source = ["10.1.0.0/29", "10.2.0.2"]
 to = "198.51.100.8/31"
 ports = "40000-42047"
 port_block = 256
-
+""",
+    6: """
 [[nvi.nvi0.snat]]
 source = ["fd00:1::/125", "fd00:2::2"]
 to = "2001:db8:100::8/127"
 ports = "40000-42047"
 port_block = 256
-"""
+""",
+}
 
 
 @pytest.fixture
@@ -109,9 +112,8 @@ class TestPortBlock:
     @pytest.mark.parametrize("protocol", ["tcp", "udp"])
     def test_is_the_computed_one(self, site: Site, family: Family, protocol: str) -> None:
         """What `block_of` computes, `nvid explain` says and the server sees are one."""
-        site.use(BLOCKS)
-        snats = load(site.nvid.configuration_path).configuration.nvis[0].snats
-        entry = snats[0 if family.version == 4 else 1]
+        site.use(BLOCKS[family.version])
+        (entry,) = load(site.nvid.configuration_path).configuration.nvis[0].snats
         blocks = set()
         for namespace, interface, inside in (
             (site.client, "lan0", family.client),
@@ -130,21 +132,11 @@ class TestPortBlock:
             told = explain(
                 site, interface, protocol, written(inside, 4000), written(family.server, port)
             )
-            assert told["translated_source"] == f"{block.outside}:{block.ports}" or (
-                told["translated_source"] == f"[{block.outside}]:{block.ports}"
-            )
+            said = told["translated_source"].replace("[", "").replace("]", "")
+            assert said == f"{block.outside}:{block.ports}"
         assert len(blocks) == 3
 
     def test_keeps_ping_working(self, site: Site, family: Family) -> None:
-        site.use(BLOCKS)
+        site.use(BLOCKS[family.version])
         assert site.client.ping(family.server)
         assert site.host.ping(family.server)
-
-    def test_says_no_address_for_hosts_beyond(self, site: Site, family: Family) -> None:
-        """The host .3 of the second LAN is in no entry; .2 is, and gets its own block."""
-        site.use(BLOCKS)
-        told = explain(
-            site, "dmz0", "udp", written(family.host, 4000), written(family.server, UDP)
-        )
-        assert told["status"] == 0
-        assert told["snat"] is not None
