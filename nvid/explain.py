@@ -23,6 +23,7 @@ from nvid.configuration.values import (
     UplinkAddress,
 )
 from nvid.desired.objects import Family
+from nvid.desired.pools import global_networks
 from nvid.desired.ruleset.destination import selectors, static_selector
 from nvid.desired.ruleset.words import PORT_PROTOCOLS, PROTOCOL_NUMBERS, Plan
 from nvid.desired.uplinks import UplinkState, preferred
@@ -106,6 +107,8 @@ def explain(
     source = told.translated_source or _endpoint(packet.source, packet.source_port)
     if lane is None:
         lane = _second_lookup(told, plan, nvi, packet, destination)
+        if lane == plan.marks.refused:
+            return told
     _route(told, ask, destination, packet.source, plan.marks.lane(lane))
     told.uplink = next(
         (up.name for up in plan.uplinks if up.lane == lane and up.interface == told.interface), None
@@ -256,6 +259,9 @@ def _snat(
     uplink = _uplink_for(plan, nvi, snat.to, packet.family, destination)
     if uplink is None or packet.family not in uplink.addresses:
         told.dropped = f"no uplink has an IPv{packet.family} address to be translated to"
+    elif not uplink.carries(packet.family):
+        told.dropped = f"uplink {uplink.name} is down: {uplink.reason}"
+    if uplink is None or told.dropped is not None:
         told.say(f"{lead}: dropped: {told.dropped}")
         return None
     told.translated_source = str(uplink.addresses[packet.family])
@@ -302,6 +308,10 @@ def _second_lookup(
 ) -> int:
     """The lane for the translated packet: entries, the owner of the source, preference, main."""
     source = _one_address(told.translated_source)
+    if any(destination in network for network in global_networks(nvi)):
+        told.dropped = f"nothing translates {destination}, a global address of {nvi.name}"
+        told.say(f"second lookup: refused: {told.dropped}")
+        return plan.marks.refused
     for entry in nvi.routes:
         from_here = not entry.sources or (
             source is not None and any(source in each for each in entry.sources)

@@ -178,7 +178,15 @@ class _Sources:
             return False
         host = self._hosts.get(flow.source)
         return any(
-            flow.source in entry.local and flow.reply_destination in entry.global_
+            flow.source in entry.local
+            and flow.reply_destination in entry.global_
+            and (
+                entry.protocol is None
+                or (
+                    flow.protocol == protocol(entry.protocol)
+                    and flow.source_port == entry.local_port
+                )
+            )
             for entry in (*([host] if host is not None else ()), *self._wide)
         )
 
@@ -193,6 +201,21 @@ class _Snats:
         self._spans = _merged(_parts(gone))
         self._firsts = [span[:2] for span in self._spans]
         self._uplinks = any(isinstance(entry.to, UplinkAddress) for entry in gone)
+        self._mapping = [
+            entry
+            for entry in gone
+            if entry.mapping == "endpoint-independent" and isinstance(entry.to, Pools)
+        ]
+        self._statics = _Sources(static for nvi in before.nvis for static in nvi.statics)
+        self._destinations = _Destinations(
+            (
+                _destination(entry)
+                for nvi in before.nvis
+                for entry in translations(nvi)
+                if not isinstance(entry, Snat)
+            ),
+            translated=True,
+        )
 
     @property
     def matters(self) -> bool:
@@ -201,10 +224,25 @@ class _Snats:
 
     def concerns(self, flow: Flow) -> bool:
         """Whether the flow was made by one of them."""
-        if not flow.snat or not self._could_be(flow.reply_destination):
+        if self._came_in(flow):
+            return True
+        if not flow.snat or self._statics.concerns(flow):
+            return False
+        if not self._could_be(flow.reply_destination):
             return False
         maker = maker_of(flow, self._all, self._own)
         return maker is not None and maker.key_path in self._gone
+
+    def _came_in(self, flow: Flow) -> bool:
+        """Whether the flow came in through a mapping that an entry of theirs held."""
+        if not self._mapping or not flow.dnat or flow.protocol != protocol("udp"):
+            return False
+        return not self._destinations.concerns(flow) and any(
+            any(part.contains(flow.destination) for part in entry.to.ranges)
+            and (not entry.sources or any(flow.reply_source in each for each in entry.sources))
+            for entry in self._mapping
+            if isinstance(entry.to, Pools)
+        )
 
     def _could_be(self, address: IPAddress) -> bool:
         """A cheap first look: is the address in a pool of theirs at all?"""

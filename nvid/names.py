@@ -52,7 +52,8 @@ class RuleOffset:
     PEER_UNMARKED: Final = 70  # came out of a pair with no lane: the table is gone; stop it
     POOLS: Final = 80  # routes of the pools, for errors and for answering ARP
     OWN_CONNECTED: Final = 84  # from an uplink's own address: what main knows precisely,
-    OWN_SOURCE: Final = 85  # else by that uplink, with or without the table
+    OWN_SOURCE: Final = 85  # else by that uplink, with or without the table,
+    OWN_LOST: Final = 86  # and by no other
     GUARD: Final = 90  # from a NAT-enabled interface, unseen by the table: stop it
     LAST: Final = 99
 

@@ -7,8 +7,13 @@ from collections.abc import Generator, Iterator
 from types import FrameType
 
 import pytest
+from hypothesis import settings
 
 from tests.lab import Lab, namespaces_of_this_run, remove_namespace
+
+# Machines with two cores and much to do: how long an example takes says nothing.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture

@@ -57,6 +57,10 @@ destination = "203.0.113.1"
 protocol = "tcp"
 port = 8080
 to = "10.1.0.3:80"
+[[nvi.nvi0.snat]]
+source = "10.44.0.0/24"
+to = "198.51.100.200"
+limit = 10
 """
 
 
@@ -200,9 +204,8 @@ def test_the_varlinkctl_example_asks_what_the_others_ask() -> None:
 
 
 def test_who_may_ask_what(daemon: Nvid) -> None:
-    daemon.socket_path.parent.chmod(0o755)
-    for folder in daemon.socket_path.parents[1:4]:
-        folder.chmod(folder.stat().st_mode | 0o001)
+    for folder in daemon.socket_path.parents[:5]:
+        folder.chmod(folder.stat().st_mode | 0o055)
     as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     python = str(NVID.parent / "python")
     for method, permitted in (("Status", True), ("Reload", False), ("Down", False)):

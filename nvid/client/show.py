@@ -108,7 +108,7 @@ def statistics(data: dict[str, Any]) -> str:
     ]
     lines += [
         f"{each['kind']} {each['translation']} ({each['nvi']}): {each['packets']} packets, "
-        f"{each['bytes']} bytes"
+        f"{each['bytes']} bytes" + (f", {each['limited']} refused" if each["limited"] else "")
         for each in data["translations"]
     ]
     lines += [

@@ -46,6 +46,11 @@ def _maps_ipv6_endpoints(snat: Snat) -> bool:
     return snat.mapping == "endpoint-independent" and ipv6
 
 
+def _blocks_of_ipv6(snat: Snat) -> bool:
+    # nft 1.0.6 loads the wrong registers for a map from IPv6 addresses to addresses with ports.
+    return snat.port_block is not None and any(each.version == 6 for each in snat.sources)
+
+
 def _route_protocol(route: Route) -> bool:
     # A port implies tcp and udp; that pair beside a port was probably not written.
     return bool(route.protocols) and (route.ports is None or route.protocols != ("tcp", "udp"))
@@ -75,6 +80,7 @@ PENDING: tuple[Pending, ...] = (
     Pending(Static, "tenant", "translations for tenants", attrgetter("tenant")),
     Pending(Dnat, "tenant", "translations for tenants", attrgetter("tenant")),
     Pending(Snat, "tenant", "translations for tenants", attrgetter("tenant")),
+    Pending(Snat, "port_block", "port blocks of IPv6", _blocks_of_ipv6, "write IPv4 sources only"),
     Pending(
         Snat,
         "mapping",

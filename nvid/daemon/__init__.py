@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import structlog
 
-from nvid.configuration import ConfigurationError
+from nvid.configuration import ConfigurationError, load
 from nvid.daemon import log
-from nvid.daemon.service import serve
+from nvid.daemon.service import Service
 from nvid.errors import NvidError
 
 
@@ -17,7 +18,7 @@ def run(path: Path) -> int:
     log.configure("info")
     logger = structlog.get_logger()
     try:
-        return serve(path)
+        return _serve(path)
     except ConfigurationError as error:
         for problem in error.problems:
             logger.error(str(problem))
@@ -25,3 +26,14 @@ def run(path: Path) -> int:
     except NvidError as error:
         logger.error(str(error))
         return error.exit_status
+
+
+def _serve(path: Path) -> int:
+    """Raises ConfigurationError, NotPermitted, or another NvidError before anything changed."""
+    loaded = load(path)
+    log.configure(loaded.configuration.daemon.log_level)
+
+    async def main() -> int:
+        return await Service(path, loaded).run()
+
+    return asyncio.run(main())

@@ -43,6 +43,7 @@ class Snapshot:
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)
     nvi_counters: tuple[tuple[str, str, str], ...] = ()
     translations: tuple[Counted, ...] = ()
+    limited: tuple[tuple[str, Counted], ...] = ()
     drops: tuple[tuple[str, str], ...] = ()
     pools: tuple[Pool, ...] = ()
     repairs: dict[str, int] = field(default_factory=dict)
@@ -132,6 +133,13 @@ def _translations(snapshot: Snapshot) -> Iterator[Metric]:
         _add(packets, octets, (each.nvi, each.kind, each.label), values)
     yield packets
     yield octets
+    limited = _counter(
+        "nvid_translation_limited_packets", "Packets that an entry's limit refused.", labels
+    )
+    for counter, each in snapshot.limited:
+        refused = snapshot.counters.get(counter, (0, 0))[0]
+        limited.add_metric((each.nvi, each.kind, each.label), refused)
+    yield limited
 
 
 def _pools(snapshot: Snapshot) -> Iterator[Metric]:

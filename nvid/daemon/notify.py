@@ -10,7 +10,12 @@ from systemd.daemon import notify
 
 def ready(status: str) -> None:
     """The first round is done; ``status`` is shown by ``systemctl status``."""
-    notify(f"READY=1\nSTATUS={status}")
+    notify(f"READY=1\nSTATUS={_one_line(status)}")
+
+
+def _one_line(text: str) -> str:
+    """A line break would begin another assignment."""
+    return " ".join(text.split())
 
 
 def reloading() -> None:
@@ -20,7 +25,7 @@ def reloading() -> None:
 
 def status(text: str) -> None:
     """One line that says how it is."""
-    notify(f"STATUS={text}")
+    notify(f"STATUS={_one_line(text)}")
 
 
 def stopping() -> None:

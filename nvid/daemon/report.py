@@ -23,7 +23,8 @@ from nvid.daemon.status import (
 from nvid.daemon.usage import Usage, pools_of
 from nvid.desired.ruleset.account import DIRECTIONS, nvi_counter
 from nvid.desired.ruleset.classify import DROPS
-from nvid.desired.ruleset.identity import counted, translations
+from nvid.desired.ruleset.identity import Counted, counted, counter_name, translations
+from nvid.desired.ruleset.source import limit_counter
 from nvid.reconcile import Round
 
 _REMEMBERED_REPAIRS = 20
@@ -151,6 +152,15 @@ def snapshot(configuration: Configuration, now: Status, history: History, usage:
             for way in DIRECTIONS
         ),
         translations=counted(configuration.nvis),
+        limited=tuple(
+            (
+                limit_counter(nvi, snat),
+                Counted(counter_name(nvi, snat), nvi.name, "snat", snat.label),
+            )
+            for nvi in configuration.nvis
+            for snat in nvi.snats
+            if snat.limit is not None
+        ),
         drops=tuple((f"dropped_{reason}", reason) for reason in DROPS),
         pools=tuple(_pools(configuration, usage)),
         repairs=dict(history.repairs),

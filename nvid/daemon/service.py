@@ -8,7 +8,6 @@ answered. Rounds never overlap.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from nvid import names, state
 from nvid.configuration import ConfigurationError, Loaded, load
 from nvid.daemon import notify, report
 from nvid.daemon.control import BadConfiguration, ControlServer, bad_configuration
+from nvid.daemon.known import known_reconciler
 from nvid.daemon.log import configure as configure_log
 from nvid.daemon.metrics import MetricsServer, Snapshot
 from nvid.daemon.records import TranslationRecords
@@ -92,7 +92,7 @@ class Service:
                 self._open_metrics()
             loop.add_reader(self._watch.routing, self._on_events, self._watch.read_routing)
             loop.add_reader(self._watch.netfilter, self._on_events, self._watch.read_netfilter)
-            self._reconciler = await self._work(_reconciler, daemon.state_dir)
+            self._reconciler = await self._work(known_reconciler, daemon.state_dir)
             self._reconciler.check_window(daemon)
             first = await self._round(EVERYTHING)
             if not first.permitted:
@@ -379,25 +379,3 @@ class Service:
         self._records.close()
         await loop.run_in_executor(None, self._metrics.close)
         self._worker.shutdown(wait=True)
-
-
-def _reconciler(state_dir: str) -> Reconciler:
-    """A reconciler that knows what was in force before, where that was kept."""
-    before = None
-    with contextlib.suppress(ConfigurationError):
-        before = load(state.last_good(state_dir)).configuration
-    return Reconciler(state_dir, before)
-
-
-def serve(path: Path) -> int:
-    """Load the configuration and run the daemon; the exit status.
-
-    Raises ConfigurationError, NotPermitted, or another NvidError before anything was changed.
-    """
-    loaded = load(path)
-    configure_log(loaded.configuration.daemon.log_level)
-
-    async def main() -> int:
-        return await Service(path, loaded).run()
-
-    return asyncio.run(main())

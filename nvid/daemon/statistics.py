@@ -20,13 +20,15 @@ class NviStatistics:
 
 @dataclass(frozen=True)
 class TranslationStatistics:
-    """Packets and bytes of one translation, both directions."""
+    """Packets and bytes of one translation, both directions; ``limited`` counts packets that its
+    limit refused."""
 
     nvi: str
     kind: str
     translation: str
     packets: int
     bytes: int
+    limited: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Statistics:
 def statistics(snapshot: Snapshot) -> Statistics:
     """The snapshot that metrics are made of, for people."""
     counters = snapshot.counters
+    refused = {each.counter: counters.get(name, (0, 0))[0] for name, each in snapshot.limited}
     return Statistics(
         nvis=[
             NviStatistics(nvi, direction, *counters.get(counter, (0, 0)))
@@ -68,7 +71,11 @@ def statistics(snapshot: Snapshot) -> Statistics:
         ],
         translations=[
             TranslationStatistics(
-                each.nvi, each.kind, each.label, *counters.get(each.counter, (0, 0))
+                each.nvi,
+                each.kind,
+                each.label,
+                *counters.get(each.counter, (0, 0)),
+                refused.get(each.counter, 0),
             )
             for each in snapshot.translations
         ],

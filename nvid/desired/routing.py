@@ -174,6 +174,13 @@ def _own_source_rules(
                 source=address,
                 table=uplink_table(daemon, uplink.lane),
             )
+            yield Rule(
+                family,
+                base + RuleOffset.OWN_LOST,
+                input_interface="lo",
+                source=address,
+                action="unreachable",
+            )
 
 
 def _blackhole(daemon: Daemon, family: Family, offset: int, interface: str) -> Rule:
@@ -213,7 +220,7 @@ def routes(
     """All routes. ``nvis`` are those whose pair is nvid's: nothing points to a foreign link."""
     for family in families(machine):
         for uplink in uplinks:
-            yield from _uplink_routes(daemon, uplink, family)
+            yield from _uplink_routes(daemon, uplink, family, machine)
         for nvi in nvis:
             yield from _nvi_routes(daemon, nvi, numbers.nvis[nvi.name], family)
     for nvi in nvis:
@@ -224,12 +231,33 @@ def _last_route(table: int, family: Family) -> Route:
     return Route(table, _ALL[family], kind="unreachable", metric=LAST_METRIC)
 
 
-def _uplink_routes(daemon: Daemon, uplink: UplinkState, family: Family) -> Iterator[Route]:
+def _uplink_routes(
+    daemon: Daemon, uplink: UplinkState, family: Family, machine: Machine
+) -> Iterator[Route]:
     table = uplink_table(daemon, uplink.lane)
     gateway = uplink.gateways.get(family)
-    if gateway is not None and uplink.present:
+    # Without a carrier the kernel would keep the route, and packets would vanish in silence.
+    if gateway is not None and uplink.up:
         yield _default(table, family, uplink.interface, gateway)
+    # The rules before find these in main. Without those rules, they are not behind the uplink.
+    for network in connected_networks(machine, family):
+        yield Route(table, network, kind="unreachable", metric=_metric(family))
     yield _last_route(table, family)
+
+
+def connected_networks(machine: Machine, family: Family) -> tuple[IPNetwork, ...]:
+    """The subnets of the machine's interfaces, without link-local ones and nvid's pairs."""
+    return tuple(
+        dict.fromkeys(
+            each.interface.network
+            for interface in machine.interfaces
+            if not interface.ours and interface.name != "lo"
+            for each in interface.addresses
+            if each.address.version == family
+            and not each.address.is_link_local
+            and each.interface.network.num_addresses > 1
+        )
+    )
 
 
 def _nvi_routes(daemon: Daemon, nvi: Nvi, number: int, family: Family) -> Iterator[Route]:

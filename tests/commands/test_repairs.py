@@ -117,7 +117,7 @@ DISTURBANCES = [
     nft("a rule inserted", "insert rule inet nvid classify drop"),
     nft("a rule appended", "add rule inet nvid bind drop"),
     nft("a chain's rules flushed", "flush chain inet nvid translate_source"),
-    nft("all rules flushed", "flush table inet nvid"),
+    nft("the rules of all chains flushed", "flush table inet nvid"),
     nft("an empty chain deleted", "delete chain inet nvid owned_by_nvid"),
     nft(
         "a chain deleted",
@@ -178,11 +178,16 @@ def mended(nvid: Nvid, disturbance: Disturbance, before: float) -> dict[str, Any
 
 
 class Shared:
-    """One daemon for many disturbances, each of which is mended before the next one; a new one
-    after a test that failed."""
+    """One router for many disturbances, each of which is mended before the next one; another one
+    after a test that failed.
+
+    The daemon is started again now and then: it takes many repairs in a row for a fight, and
+    waits longer each time.
+    """
 
     def __init__(self, resync: str) -> None:
         self.is_fine = False
+        self._uses = 0
         self._resync = resync
         self._lab: Lab | None = None
         self._made: tuple[Router, Nvid] | None = None
@@ -196,6 +201,11 @@ class Shared:
             router = Router(self._lab, directory)
             text = f'[daemon]\nresync = "{self._resync}"\n{ALL_WITH_PROXIES}'
             self._made = router, router.nvid(text).start()
+            self._uses = 0
+        elif self._uses % 3 == 0:
+            self._made[1].terminate()
+            self._made[1].start()
+        self._uses += 1
         self.is_fine = False
         return self._made
 

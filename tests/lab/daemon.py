@@ -25,7 +25,7 @@ METRICS = "127.0.0.1:9477"
 _LONGEST_SOCKET_PATH = 107
 
 # The commands that read a file; all others ask the daemon (the contract's section 3).
-_READ_A_FILE = frozenset({"run", "check", "plan", "doctor", "down"})
+_READ_A_FILE = frozenset({"run", "check", "plan", "doctor", "down", "explain"})
 _TAKE_NEITHER = frozenset({"import"})
 
 Toml = str | int | float | bool

@@ -143,7 +143,7 @@ def targets(ground: Site) -> Iterator[tuple[Observer, Observer]]:
 
 def answering(site: Site, family: Family, protocol: str, address: str, port: int) -> object:
     """Who answers the server, as it knows itself. It must see the server's true address."""
-    found = exchange(site.server, protocol, address, port, source=family.server, timeout=1)
+    found = exchange(site.server, protocol, address, port, source=family.server, timeout=0.5)
     assert found.seen.address == family.server
     return found.answered_by
 
@@ -229,7 +229,7 @@ def test_entries_are_kept_apart_by_source(site: Site, family: Family) -> None:
     other = exchange(site.server, "tcp", outside, TCP, source=SECOND_SERVER[family.version])
     assert other.answered_by == (family.host, TCP)
     with pytest.raises(Unanswered):
-        site.second.ask_tcp(outside, TCP, timeout=1)
+        site.second.ask_tcp(outside, TCP, timeout=0.5)
     for source, inside in (
         (family.server, family.client),
         (SECOND_SERVER[family.version], family.host),
@@ -244,7 +244,7 @@ def test_entries_are_kept_apart_by_interface(site: Site, family: Family) -> None
     assert answering(site, family, "tcp", outside, TCP) == (family.client, TCP)
     assert exchange(site.host, "tcp", outside, TCP).answered_by == (family.second, TCP)
     with pytest.raises(Unanswered):
-        site.client.ask_tcp(outside, TCP, timeout=1)
+        site.client.ask_tcp(outside, TCP, timeout=0.5)
     told = explain(site, "dmz0", "tcp", written(family.host, 4000), written(outside, TCP))
     assert told["translated_destination"] == written(family.second, TCP)
 

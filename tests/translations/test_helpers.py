@@ -114,7 +114,7 @@ def test_tftp_needs_the_helper(site: Site, family: Family) -> None:
 def tftp(site: Site, family: Family, where: str) -> subprocess.CompletedProcess[str]:
     namespace, address, source = ends(site, family, where)
     url = f"tftp://{f'[{address}]' if ':' in address else address}/file"
-    words = ("curl", "-sS", "--max-time", "2", "--interface", source, url)
+    words = ("curl", "-sS", "--max-time", "1", "--interface", source, url)
     return namespace.run(*words, check=False)
 
 

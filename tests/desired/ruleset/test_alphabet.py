@@ -19,7 +19,7 @@ KEY = re.compile(r'"?[A-Za-z0-9_.:/*-]+"?( \. [A-Za-z0-9_.:/-]+){0,2}')
 """An address, number, range or interface, perhaps in a concatenation."""
 VALUE = re.compile(r"[a-z0-9_.:/-]+( \. [0-9-]+)?|(goto|jump) [a-z0-9_]+")
 QUOTED = re.compile(r"[A-Za-z0-9_.:*-]+")
-RULE = re.compile(r"""[A-Za-z0-9_.:/*@!=&|{},"\- <>]+""")
+RULE = re.compile(r"""[][A-Za-z0-9_.:/*@!=&|{}(),"\- <>]+""")
 
 MANY = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
@@ -60,4 +60,6 @@ def check_rules(found: Ruleset) -> None:
 
 def check_commands(text: str) -> None:
     for line in text.splitlines():
-        assert re.match(r"add (table|chain|map|rule|element|counter) inet nvid\b", line), line
+        assert re.match(
+            r"add (table|chain|map|set|rule|element|counter|ct helper) inet nvid\b", line
+        ), line
