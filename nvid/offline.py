@@ -5,7 +5,6 @@ Each answers (data for --json, text, exit status) and prints nothing.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
@@ -14,7 +13,8 @@ from typing import Any
 
 from nvid import explain as tracer
 from nvid import state
-from nvid.configuration import ConfigurationError, load
+from nvid.configuration import ConfigurationError, load, source
+from nvid.configuration.convert import convert
 from nvid.configuration.types import Daemon
 from nvid.configuration.values import IPAddress, TableRange
 from nvid.desired.numbers import allocate
@@ -145,9 +145,12 @@ def _endpoint(text: str) -> tuple[IPAddress, int]:
 
 def socket_of(path: Path) -> str:
     """Where the daemon of a configuration file listens; the default when the file is broken."""
-    with contextlib.suppress(ConfigurationError):
-        return load(path).configuration.daemon.socket
-    return Daemon().socket
+    return _daemon_of(path).socket
+
+
+def _daemon_of(path: Path) -> Daemon:
+    """The [daemon] table as far as it can be read, whatever is wrong with the rest."""
+    return convert(source.read(path).data, whole=False).configuration.daemon
 
 
 def down(path: Path) -> Answer:
@@ -155,9 +158,7 @@ def down(path: Path) -> Answer:
 
     The configuration may be broken or gone: what the objects were made with is in the state.
     """
-    daemon = Daemon()
-    with contextlib.suppress(ConfigurationError):
-        daemon = load(path).configuration.daemon
+    daemon = _daemon_of(path)
     kept = state.load(daemon.state_dir)
     if kept is not None and kept.window is not None:
         window = kept.window
@@ -169,7 +170,8 @@ def down(path: Path) -> Answer:
             protocol=window.protocol,
         )
     removed = Reconciler(daemon.state_dir).remove_everything(daemon)
-    return Answer(_changes(removed), "\n".join(text for _, text in removed))
+    texts = [text for _, text in removed]
+    return Answer({"removed": texts}, "\n".join(texts))
 
 
 def _changes(lines: Iterable[tuple[str, str]]) -> dict[str, Any]:

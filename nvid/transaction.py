@@ -218,8 +218,9 @@ class _Steps:
     def _elements(self) -> Iterator[str]:
         for name in self._maps:
             gone, fresh = self._element_difference(name)
-            yield from _element_lines("delete", name, [f"{key}" for key in gone])
-            pairs = [f"{key} : {value}" for key, value in fresh.items()]
+            spelled = _quoted if self._maps[name].key.startswith("ifname") else str
+            yield from _element_lines("delete", name, [spelled(key) for key in gone])
+            pairs = [f"{spelled(key)} : {value}" for key, value in fresh.items()]
             yield from _element_lines("add", name, pairs)
 
     def _element_difference(self, name: str) -> tuple[list[str], dict[str, str]]:
@@ -285,6 +286,12 @@ class _Steps:
         for name in self._observed.maps:
             if name not in self._maps:
                 yield f"- map {name}"
+
+
+def _quoted(key: str) -> str:
+    """An interface in quotes: one called "ip" or "6in4" would be a word of nft or a number."""
+    interface, *rest = key.split(" . ")
+    return " . ".join([f'"{interface}"', *rest])
 
 
 def _rules(chain: Chain) -> Iterator[str]:

@@ -87,6 +87,16 @@ _STATUSES = {
 }
 
 
+_ARGUMENTS = {
+    "run": " --config ./nvid.toml",
+    "check": " --config ./nvid.toml",
+    "plan": " --config ./nvid.toml",
+    "status": " --json",
+    "clear": " --source 10.1.0.0/24 --protocol udp",
+    "explain": " --in lan0 tcp 10.1.0.2:40000 198.18.0.10:80",
+}
+
+
 def _add(
     commands: Any,
     name: str,
@@ -98,7 +108,9 @@ def _add(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"exit status: {_STATUSES[name]}",
+        epilog=f"example:\n  nvid {name}{_ARGUMENTS.get(name, '')}\n\n"
+        f"exit status: {_STATUSES[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=options,
     )
     sub.set_defaults(command=function, json=False)

@@ -40,7 +40,8 @@ from nvid.errors import ConfigurationError, NvidError
 GROUP = "nvid"
 INTERFACE = "org.nvid.Control"
 OPEN_METHODS = frozenset({"Status", "Statistics", "GetInfo", "GetInterfaceDescription"})
-_MOST_CONNECTIONS = 64
+_MOST_ORDINARY, _MOST_PRIVILEGED, _BACKLOG = 64, 1024, 64
+_LONGEST_CALL = 1 << 16
 
 log = structlog.get_logger()
 
@@ -166,12 +167,28 @@ class _Connection(VarlinkInterfaceServerProtocol):
     def __init__(self, registry: VarlinkInterfaceRegistry, user: int, groups: set[int]) -> None:
         super().__init__(registry)
         self._user = user
-        self._may_change = user in (0, os.geteuid()) or _group_id() in groups
+        self._unfinished = 0
+        self.may_change = user in (0, os.geteuid()) or _group_id() in groups
+
+    def message_received(self, data: bytes, fds: FileDescriptorArray | None) -> None:
+        """Nobody needs a long call: memory is not for everybody to fill."""
+        self._unfinished = (
+            len(data) - data.rfind(b"\0") - 1 + (0 if b"\0" in data else self._unfinished)
+        )
+        if self._unfinished > _LONGEST_CALL:
+            assert self._transport is not None
+            self._transport.close()
+            return
+        try:
+            super().message_received(data, fds)
+        except RecursionError:
+            assert self._transport is not None
+            self._transport.close()
 
     def call_received(
         self, call: VarlinkMethodCall, fds: FileDescriptorArray | None
     ) -> asyncio.Future[None] | None:
-        if call.method_name not in OPEN_METHODS and not self._may_change:
+        if call.method_name not in OPEN_METHODS and not self.may_change:
             log.warning("refused a control call", method=call.method_name, user=self._user)
             raise NotPermitted(
                 message=f"{call.method_name} needs root or membership of the group {GROUP}"
@@ -208,7 +225,7 @@ class ControlServer:
             VarlinkServiceInterface("nvid", "nvid", __version__, "", self._registry)
         )
         self._registry.register_interface(Control(backend))
-        self._transports: set[VarlinkTransport] = set()
+        self._transports: dict[VarlinkTransport, _Connection] = {}
         self._socket: socket.socket | None = None
 
     def open(self) -> None:
@@ -221,16 +238,18 @@ class ControlServer:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.unlink(missing_ok=True)
+            if self._path.is_socket():
+                self._path.unlink()
             sock.bind(str(self._path))
             # Who may ask what is decided by credentials, not by the mode.
             self._path.chmod(0o666)
         except OSError as error:
             sock.close()
             raise NvidError(
-                f"{self._path}: {error.strerror}; make its directory writable for nvid"
+                f"{self._path}: {error.strerror}; make its directory writable for nvid, and remove "
+                f"what else is there"
             ) from error
-        sock.listen(_MOST_CONNECTIONS)
+        sock.listen(_BACKLOG)
         self._socket = sock
         asyncio.get_running_loop().add_reader(sock, self._accept)
 
@@ -240,9 +259,6 @@ class ControlServer:
             client, _ = self._socket.accept()
         except OSError:
             return
-        if len(self._transports) >= _MOST_CONNECTIONS:
-            client.close()
-            return
         client.setblocking(False)
         try:
             user, groups = _peer(client)
@@ -250,9 +266,20 @@ class ControlServer:
             client.close()
             return
         protocol = _Connection(self._registry, user, groups)
+        if not self._room_for(protocol):
+            client.close()
+            return
         transport = VarlinkTransport(asyncio.get_running_loop(), client, client, protocol)
-        self._transports.add(transport)
-        transport.closed_future.add_done_callback(lambda _: self._transports.discard(transport))
+        self._transports[transport] = protocol
+        transport.closed_future.add_done_callback(lambda _: self._transports.pop(transport, None))
+
+    def _room_for(self, client: _Connection) -> bool:
+        """Ordinary users share a part of the places: a crowd of them locks no operator out."""
+        ordinary = sum(not each.may_change for each in self._transports.values())
+        privileged = len(self._transports) - ordinary
+        if client.may_change:
+            return privileged < _MOST_PRIVILEGED
+        return ordinary < _MOST_ORDINARY
 
     def close(self) -> None:
         """Stop listening, remove the socket, end the clients."""

@@ -87,6 +87,8 @@ class Service:
         self._loop = loop = asyncio.get_running_loop()
         daemon = self._loaded.configuration.daemon
         self._control.open()
+        # From now on: a signal while the first round runs must not end it in the middle.
+        self._handle_signals(loop)
         try:
             if daemon.metrics is not None:
                 self._open_metrics()
@@ -98,7 +100,6 @@ class Service:
             if not first.permitted:
                 raise NotPermitted(first.error)
             await self._keep_configuration()
-            self._handle_signals(loop)
             notify.ready(headline(self._status()))
             log.info("running", config=str(self._path), status=headline(self._status()))
             self._start(self._keep())

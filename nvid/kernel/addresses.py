@@ -31,7 +31,7 @@ def make(ipr: IPRoute, changes: Iterable[Change[Address]], indexes: Mapping[str,
     """Add what is missing."""
     for change in changes:
         if change.after is not None:
-            _send(ipr, "add", change.after, indexes)
+            _send(ipr, "replace", change.after, indexes)
 
 
 def remove(ipr: IPRoute, changes: Iterable[Change[Address]], indexes: Mapping[str, int]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvid.errors import NotPermitted
 from nvid.flows import Flow
 from nvid.kernel import conntrack, wire
 
@@ -73,7 +74,13 @@ class Watch:
         self.routing.bind((0, sum(1 << group - 1 for group in _GROUPS)))
         self.netfilter = _open(_NETLINK_NETFILTER)
         self.netfilter.bind((0, 0))
-        self.netfilter.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+        try:
+            self.netfilter.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+        except PermissionError as error:
+            self.close()
+            raise NotPermitted(
+                "events of nftables: not permitted; run nvid as root or with CAP_NET_ADMIN"
+            ) from error
 
     def close(self) -> None:
         """Close both sockets."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -85,7 +86,7 @@ def _give_back_memory(size: int) -> None:
 
 
 def _refusal(errors: str) -> KernelRefused | NotPermitted:
-    first = errors.strip().replace("/proc/self/fd/", "transaction line ")
+    first = re.sub(r"/proc/self/fd/\d+:", "transaction line ", errors.strip())
     if "Operation not permitted" in errors:
         return NotPermitted(f"nftables: {first}; run nvid as root or with CAP_NET_ADMIN")
     return KernelRefused(f"nftables: {first}")

@@ -24,6 +24,7 @@ RTN: dict[RouteType, int] = {
 }
 _KIND = {number: kind for kind, number in RTN.items()}
 RTNH_F_ONLINK = 4
+RT_SCOPE_NOWHERE = 255
 _ANY = {socket.AF_INET: "0.0.0.0/0", socket.AF_INET6: "::/0"}
 
 
@@ -159,5 +160,8 @@ def _send(
         fields["priority"] = route.metric
     if route.onlink:
         fields["flags"] = RTNH_F_ONLINK
+    if command == "del":
+        # A route of another scope, which somebody made with nvid's protocol, is meant too.
+        fields["scope"] = RT_SCOPE_NOWHERE
     with refusing(route, gone_is_fine=command == "del"):
         ipr.route(command, **fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import Any
 
@@ -10,6 +11,8 @@ from nvid.desired.ruleset.model import CtHelper, Dynamic, Hook, Map
 from nvid.errors import ForeignObject
 from nvid.kernel.nft import Nft
 from nvid.transaction import ObservedChain, ObservedTable, Transaction
+
+_DIGEST = re.compile(r"[0-9a-f]{12}")
 
 
 def observe(nft: Nft) -> ObservedTable | None:
@@ -21,12 +24,21 @@ def observe(nft: Nft) -> ObservedTable | None:
     if shown is None:
         return None
     table = _table(shown)
-    if names.OWNER_CHAIN not in table.chains and (table.chains or table.maps or table.strange):
+    if not _is_ours(table) and (table.chains or table.maps or table.strange):
         raise ForeignObject(
             f"an nftables table inet {names.TABLE} exists that is not nvid's (it has no chain "
             f"{names.OWNER_CHAIN}): rename it or delete it"
         )
     return table
+
+
+def _is_ours(table: ObservedTable) -> bool:
+    """By the owner chain; where somebody deleted that, by the digests on most rules."""
+    if names.OWNER_CHAIN in table.chains:
+        return True
+    digests = [each for chain in table.chains.values() for each in chain.digests]
+    known = sum(_DIGEST.fullmatch(each) is not None for each in digests)
+    return known * 2 > len(digests)
 
 
 def apply(nft: Nft, transaction: Transaction) -> None:

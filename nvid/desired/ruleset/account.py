@@ -99,7 +99,12 @@ def accounting(plan: Plan, label_bits: dict[str, int]) -> tuple[tuple[str, ...],
     maps = _maps(plan, label_bits)
     counters = [nvi_counter(plan.number(nvi), way) for nvi in plan.nvis for way in DIRECTIONS]
     counters += [each.counter for each in counted(plan.nvis)]
-    lookups = [rule for shape in maps for rule in shape.rules()]
+    several = len(plan.nvis) > 1
+    lookups = [
+        rule
+        for shape in maps
+        for rule in shape.rules(f"ct label {nvi_label(shape.number)} " if several else "")
+    ]
     rules = (
         *_nvi_rules(plan),
         *lookups,
@@ -138,9 +143,11 @@ def _mapping_rules(plan: Plan, label_bits: dict[str, int]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Shape:
-    """Which side of the flow a map looks at ("original": what it was sent to; "reply": what its
-    replies are sent to), how closely, and whether it holds intervals."""
+    """Of which NVI (two may translate one destination, each in its own way), which side of the
+    flow a map looks at ("original": what it was sent to; "reply": what its replies are sent to),
+    how closely, and whether it holds intervals."""
 
+    number: int
     side: str
     looks_at: int
     family: int
@@ -148,7 +155,12 @@ class _Shape:
 
     @property
     def name(self) -> str:
-        words = ["count", self.side, ("address", "protocol", "port")[self.looks_at - 1]]
+        words = [
+            "count",
+            str(self.number),
+            self.side,
+            ("address", "protocol", "port")[self.looks_at - 1],
+        ]
         return "_".join([*words, f"ip{self.family}", *(["range"] if self.interval else [])])
 
     @property
@@ -156,7 +168,7 @@ class _Shape:
         words = (ADDRESS[self.family], "inet_proto", "inet_service")
         return " . ".join(words[: self.looks_at])
 
-    def rules(self) -> Iterator[str]:
+    def rules(self, which: str) -> Iterator[str]:
         """nft knows the type of proto-dst only behind a match of one protocol."""
         status = {"original": "dnat", "reply": "snat"}[self.side]
         fields = (
@@ -164,7 +176,7 @@ class _Shape:
             "meta l4proto",
             f"ct {self.side} proto-dst",
         )
-        match = f"meta nfproto {NFPROTO[self.family]} ct status {status}"
+        match = f"meta nfproto {NFPROTO[self.family]} {which}ct status {status}"
         key = " . ".join(fields[: self.looks_at])
         protocols = (6, 17, 132) if self.looks_at == 3 else (None,)
         for number in protocols:
@@ -174,13 +186,15 @@ class _Shape:
 
 def _maps(plan: Plan, label_bits: dict[str, int]) -> dict[_Shape, Map]:
     found: dict[_Shape, dict[str, str]] = {}
+    sharing = {snat.key_path for _, snat in _sharing(plan.nvis, plan.uplinks)}
     for nvi in plan.nvis:
+        number = plan.number(nvi)
         for side, selector, counter in _counted(plan, nvi, label_bits):
-            shape = _Shape(side, selector.looks_at, selector.family, selector.is_interval)
+            shape = _Shape(number, side, selector.looks_at, selector.family, selector.is_interval)
             for key in selector.element_keys():
                 found.setdefault(shape, {}).setdefault(key, counter)
-        for part, counter in _pools(nvi, label_bits):
-            shape = _Shape("reply", 1, part.version, part.count > 1)
+        for part, counter in _pools(nvi, sharing):
+            shape = _Shape(number, "reply", 1, part.version, part.count > 1)
             found.setdefault(shape, {}).setdefault(str(part), counter)
     return {
         shape: Map(shape.name, shape.key_type, "counter", elements, interval=shape.interval)
@@ -200,8 +214,9 @@ def _counted(
                 yield "original", selector, counter_name(nvi, dnat)
 
 
-def _pools(nvi: Nvi, label_bits: dict[str, int]) -> Iterator[tuple[AddressRange, str]]:
+def _pools(nvi: Nvi, sharing: set[str]) -> Iterator[tuple[AddressRange, str]]:
     for snat in nvi.snats:
-        if snat.key_path not in label_bits and isinstance(snat.to, Pools):
+        # One that shares its addresses, and for which no bit was left, is not counted by itself.
+        if snat.key_path not in sharing and isinstance(snat.to, Pools):
             for part in snat.to.ranges:
                 yield part, counter_name(nvi, snat)
