@@ -110,12 +110,27 @@ def _leaving(plan: Plan) -> Iterator[Chain]:
     become of the rules: its source would be foreign there."""
     marks = plan.marks
     for uplink in plan.uplinks:
-        fits = [0, *(each.lane for each in plan.uplinks if each.interface == uplink.interface)]
-        lanes = one_of(f"{marks.lane(lane):#010x}" for lane in fits)
+        here = [each for each in plan.uplinks if each.interface == uplink.interface]
+        lanes = one_of(f"{marks.lane(each.lane):#010x}" for each in here)
+        mine = {address for each in here for address in each.own_addresses}
+        others = [
+            address
+            for each in plan.uplinks
+            for address in each.own_addresses
+            if address not in mine and not address.is_link_local
+        ]
+        foreign = [
+            f"{IP[family]} saddr {one_of(dict.fromkeys(of_family))} {drop('wrong_uplink')}"
+            for family in FAMILIES
+            if (of_family := [each for each in others if each.version == family])
+        ]
         yield Chain(
             f"leaving_by_{uplink.lane}",
             (
                 f"meta mark & {marks.mask:#010x} {lanes} accept",
+                # The machine's own: an address of one uplink is foreign to the next.
+                *foreign,
+                f"meta mark & {marks.mask:#010x} == {marks.lane(0):#010x} accept",
                 f"meta mark & {marks.state_mask:#010x} == {marks.in_lane:#010x} "
                 + drop("wrong_uplink"),
             ),
