@@ -104,8 +104,3 @@ def pair_gateway_ipv4(number: int) -> IPv4Address:
 
 PAIR_GATEWAY_IPV6: Final = IPv6Address("fe80::1")
 """Next hop of IPv6 routes into a pair; per link, so one address serves all."""
-
-
-def peer_name(nvi: str) -> str:
-    """Name of the peer end of an NVI's pair."""
-    return nvi + "p"

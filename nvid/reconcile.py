@@ -111,15 +111,16 @@ class Reconciler:
             foreign_routes = routes.foreign(ipr, daemon.protocol, daemon.tables, desired.routes)
         foreign_table = self._look_at_table() if look_at_table or not self._knows_table else None
         observed = apply.observe(found, desired, daemon.protocol, self._table, self._state.sysctls)
+        unwritable = sysctls.unwritable(desired.sysctls)
         difference = differ(desired, observed, self._counters).without(
             routes=foreign_routes.keys(),
-            sysctls=self._refused.keys() | sysctls.unwritable(desired.sysctls).keys(),
+            sysctls=self._refused.keys() | unwritable.keys(),
             table=foreign_table is not None,
         )
         foreign = {
             *foreign_rules,
             *foreign_routes.values(),
-            *sysctls.unwritable(desired.sysctls).values(),
+            *unwritable.values(),
             *self._refused.values(),
             *filter(None, (foreign_table,)),
         }

@@ -195,12 +195,13 @@ class Service:
         self._metrics.durations.observe(done.seconds)
         self._history.note(done, culprits)
         self._report(done, culprits)
+        if self._last is None or self._last.desired is not done.desired:
+            self._records.follow(
+                configuration,
+                labels_of(configuration.nvis, done.desired.uplinks),
+                done.machine.addresses(),
+            )
         self._last = done
-        self._records.follow(
-            configuration,
-            labels_of(configuration.nvis, done.desired.uplinks),
-            done.machine.addresses(),
-        )
         if done.repairs:
             self._repaired_at.append(time.monotonic())
         self._failures = self._failures + 1 if done.error else 0

@@ -38,11 +38,6 @@ def observe(desired: Iterable[Sysctl], originals: Mapping[str, str]) -> tuple[Sy
     return tuple(found)
 
 
-def existing(desired: Iterable[Sysctl]) -> tuple[Sysctl, ...]:
-    """The wanted keys that this machine has: an interface may be gone, IPv6 may be absent."""
-    return tuple(each for each in desired if (ROOT / each.path).exists())
-
-
 def before(changes: Iterable[Change[Sysctl]]) -> dict[str, str]:
     """The present values of the keys that are about to be written, to be kept for ``restore``."""
     paths = [each.after.path for each in changes if each.after is not None]
