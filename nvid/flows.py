@@ -23,6 +23,7 @@ from nvid.configuration.values import (
     Pools,
     PortRange,
     UplinkAddress,
+    merged_ranges,
 )
 from nvid.desired.ruleset.identity import Translation, translations
 from nvid.desired.ruleset.words import PORT_PROTOCOLS, protocol
@@ -198,8 +199,8 @@ class _Snats:
         self._gone = {entry.key_path for entry in gone}
         self._own = own
         self._all = [snat for nvi in before.nvis for snat in nvi.snats]
-        self._spans = _merged(_parts(gone))
-        self._firsts = [span[:2] for span in self._spans]
+        self._spans = merged_ranges(_parts(gone))
+        self._firsts = [(span.version, int(span.first)) for span in self._spans]
         self._uplinks = any(isinstance(entry.to, UplinkAddress) for entry in gone)
         self._mapping = [
             entry
@@ -249,10 +250,7 @@ class _Snats:
         if self._uplinks and address in self._own:
             return True
         place = bisect_right(self._firsts, (address.version, int(address))) - 1
-        if place < 0:
-            return False
-        version, _, last = self._spans[place]
-        return version == address.version and int(address) <= last
+        return place >= 0 and self._spans[place].contains(address)
 
 
 def maker_of(flow: Flow, entries: Iterable[Snat], own: Collection[IPAddress]) -> Snat | None:
@@ -279,19 +277,6 @@ def _made(entry: Snat, flow: Flow, own: Collection[IPAddress]) -> bool:
         and (not names or flow.protocol in map(protocol, names))
         and (entry.ports is None or entry.ports.first <= flow.reply_source_port <= entry.ports.last)
     )
-
-
-def _merged(parts: Iterable[AddressRange]) -> list[tuple[int, int, int]]:
-    """(version, first, last) of disjoint spans that cover the parts, ascending."""
-    merged: list[tuple[int, int, int]] = []
-    for version, first, last in sorted(
-        (part.version, int(part.first), int(part.last)) for part in parts
-    ):
-        if merged and merged[-1][0] == version and first <= merged[-1][2] + 1:
-            merged[-1] = (version, merged[-1][1], max(last, merged[-1][2]))
-        else:
-            merged.append((version, first, last))
-    return merged
 
 
 def _parts(entries: Iterable[Snat]) -> Iterator[AddressRange]:

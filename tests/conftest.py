@@ -9,10 +9,13 @@ from types import FrameType
 import pytest
 from hypothesis import settings
 
+from tests.effort import EFFORT, examples
 from tests.lab import Lab, namespaces_of_this_run, remove_namespace
 
 # Machines with two cores and much to do: how long an example takes says nothing.
-settings.register_profile("suite", deadline=None)
+settings.register_profile(
+    "suite", deadline=None, derandomize=EFFORT == 1, max_examples=examples(100)
+)
 settings.load_profile("suite")
 
 

@@ -17,10 +17,13 @@ from nvid.desired.numbers import Numbers, allocate
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
 from nvid.transaction import Transaction, as_observed, transaction
 from tests import samples
+from tests.effort import examples
 from tests.model_of_nft import Table
 from tests.random_configurations import accepted
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+FEW = settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+)
 
 
 def ruleset(wanted: Configuration | str) -> Ruleset:
@@ -81,7 +84,7 @@ class TestResult:
         assert not transaction(None, None, {})
 
     @given(st.data())
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=examples(100), deadline=None)
     def test_whatever_somebody_did_to_the_table_is_mended(self, data: st.DataObject) -> None:
         wanted = ruleset(samples.EVERY_KIND)
         table = carried_out(wanted)

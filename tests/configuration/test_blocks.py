@@ -14,6 +14,7 @@ from nvid.configuration.blocks import block_of, blocks, capacity, holder_of
 from nvid.configuration.translations import Snat
 from nvid.configuration.values import PortRange
 from tests import samples
+from tests.effort import examples
 
 
 def entry(source: str, to: str, size: int, ports: str = "1024-65535") -> Snat:
@@ -60,7 +61,7 @@ def entries(draw: st.DrawFn) -> Snat:
 
 class TestBothWays:
     @given(entries(), st.data())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     def test_the_holder_of_a_port_is_who_has_the_block(
         self, snat: Snat, data: st.DataObject
     ) -> None:
@@ -70,13 +71,13 @@ class TestBothWays:
             assert holder_of(snat, block.outside, port) == block
 
     @given(entries())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     def test_no_two_hosts_share_a_port(self, snat: Snat) -> None:
         taken = [(each.outside, port) for each in blocks(snat, 4) for port in span(each.ports)]
         assert len(taken) == len(set(taken))
 
     @given(entries())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     def test_every_host_has_a_whole_block_in_the_pool_and_its_ports(self, snat: Snat) -> None:
         held = list(blocks(snat, 4))
         assert len(held) == capacity(snat, 4).hosts

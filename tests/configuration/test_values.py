@@ -1,5 +1,6 @@
 """The small values: what they print, and how they overlap."""
 
+import itertools
 from ipaddress import ip_address, ip_network
 
 from hypothesis import given
@@ -16,6 +17,7 @@ from nvid.configuration.types import (
     Target,
     Timeout,
 )
+from nvid.configuration.values import merged_ranges
 
 port_numbers = st.integers(1, 65535)
 port_ranges = st.builds(
@@ -131,3 +133,18 @@ def test_timeouts_name_their_sysctl() -> None:
     assert Timeout("tcp_time_wait", 1).sysctl == "nf_conntrack_tcp_timeout_time_wait"
     assert Timeout("udp", 1).sysctl == "nf_conntrack_udp_timeout"
     assert Timeout("udp_stream", 1).sysctl == "nf_conntrack_udp_timeout_stream"
+
+
+@given(st.lists(address_ranges(), max_size=8))
+def test_merged_ranges_are_the_same_addresses_once(parts: list[AddressRange]) -> None:
+    merged = merged_ranges(parts)
+    assert {each for part in parts for each in _members(part)} == {
+        each for part in merged for each in _members(part)
+    }
+    assert sum(part.count for part in merged) == len({e for p in merged for e in _members(p)})
+    for before, after in itertools.pairwise(merged):
+        assert (before.version, int(before.last) + 1) < (after.version, int(after.first))
+
+
+def _members(part: AddressRange) -> range:
+    return range(int(part.first), int(part.last) + 1)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from nvid.configuration.types import Configuration, Nvi
 from nvid.desired.pools import MOST_PROXIED, global_networks, proxied_addresses, routed_networks
 from tests import samples
+from tests.effort import examples
 from tests.random_configurations import accepted
 
 STATICS = """
@@ -38,7 +39,9 @@ def test_neighbours_are_joined() -> None:
     assert [str(each) for each in global_networks(nvi)] == ["198.51.100.0/24", "2001:db8::/64"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+)
 @given(accepted())
 def test_global_networks_are_disjoint(wanted: Configuration) -> None:
     for nvi in wanted.nvis:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from nvid.configuration.types import Configuration
 from nvid.transaction import as_observed
 from tests import samples
+from tests.effort import examples
 from tests.kernel.conftest import Router
 from tests.lab import machine_state
 from tests.random_configurations import accepted
@@ -60,7 +61,7 @@ def test_a_reload_ends_where_a_start_would(router: Router, before: str, after: s
 
 
 @settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     # Shrinking a failure takes minutes here; tests without a kernel find small examples.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

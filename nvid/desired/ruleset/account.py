@@ -13,7 +13,7 @@ from hashlib import blake2s
 
 from nvid.configuration.translations import Dnat, Snat
 from nvid.configuration.types import Nvi
-from nvid.configuration.values import AddressRange, Pools
+from nvid.configuration.values import AddressRange, Pools, merged_ranges
 from nvid.desired.ruleset.classify import FIRST_NVI_LABEL, nvi_label
 from nvid.desired.ruleset.destination import (
     Selector,
@@ -218,5 +218,5 @@ def _pools(nvi: Nvi, sharing: set[str]) -> Iterator[tuple[AddressRange, str]]:
     for snat in nvi.snats:
         # One that shares its addresses, and for which no bit was left, is not counted by itself.
         if snat.key_path not in sharing and isinstance(snat.to, Pools):
-            for part in snat.to.ranges:
+            for part in merged_ranges(snat.to.ranges):
                 yield part, counter_name(nvi, snat)

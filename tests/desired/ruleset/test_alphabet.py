@@ -12,6 +12,7 @@ from nvid.desired.numbers import Numbers, allocate
 from nvid.desired.ruleset.model import Ruleset
 from nvid.transaction import transaction
 from tests import samples
+from tests.effort import examples
 from tests.random_configurations import accepted
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -22,7 +23,7 @@ QUOTED = re.compile(r"[A-Za-z0-9_.:*-]+")
 RULE = re.compile(r"""[][A-Za-z0-9_.:/*@!=&|{}(),"\- <>]+""")
 
 MANY = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+    max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
 )
 
 
