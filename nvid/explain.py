@@ -24,7 +24,9 @@ from nvid.configuration.values import (
 )
 from nvid.desired.objects import Family
 from nvid.desired.pools import global_networks
+from nvid.desired.ruleset.classify import has_presets
 from nvid.desired.ruleset.destination import selectors, static_selector
+from nvid.desired.ruleset.route import chosen, said_lane
 from nvid.desired.ruleset.words import PORT_PROTOCOLS, PROTOCOL_NUMBERS, Plan
 from nvid.desired.uplinks import UplinkState, preferred
 
@@ -44,6 +46,20 @@ class Packet:
     def family(self) -> Family:
         """4 or 6."""
         return 4 if self.source.version == 4 else 6
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A packet behind DNAT: where it goes now."""
+
+    packet: Packet
+    destination: IPAddress
+    port: int
+
+    @property
+    def question(self) -> tuple[IPAddress, IPAddress]:
+        """What a routing table is asked for, before the source is translated."""
+        return self.destination, self.packet.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +99,7 @@ class Explanation:
 def explain(
     configuration: Configuration, plan: Plan, packet: Packet, ask: AskKernel
 ) -> Explanation:
-    """Follow one packet. The kernel is asked at most once."""
+    """Follow one packet. The kernel is asked at most four times."""
     told = Explanation()
     nvi = next((each for each in configuration.nvis if _enabled(each, packet.interface)), None)
     if nvi is None:
@@ -101,14 +117,14 @@ def explain(
         told.say(told.replies)
         return told
     told.say(f"first lookup: into {nvi.name}")
-    lane = _translate_source(told, plan, nvi, packet, destination, port)
+    inside = Inside(packet, destination, port)
+    lane = _translate_source(told, plan, nvi, inside, _preset(plan, nvi, inside, ask))
     if told.dropped is not None:
         return told
     source = told.translated_source or _endpoint(packet.source, packet.source_port)
-    if lane is None:
-        lane = _second_lookup(told, plan, nvi, packet, destination)
-        if lane == plan.marks.refused:
-            return told
+    lane = _second_lookup(told, plan, nvi, inside, lane)
+    if lane == plan.marks.refused:
+        return told
     _route(told, ask, destination, packet.source, plan.marks.lane(lane))
     told.uplink = next(
         (up.name for up in plan.uplinks if up.lane == lane and up.interface == told.interface), None
@@ -188,11 +204,11 @@ def _translate_source(
     told: Explanation,
     plan: Plan,
     nvi: Nvi,
-    packet: Packet,
-    destination: IPAddress,
-    port: int,
+    inside: Inside,
+    preset: int | None,
 ) -> int | None:
-    """The lane, where the choice of the source decides it."""
+    """The lane, where the destination (``preset``) or the choice of the source decides it."""
+    packet, destination = inside.packet, inside.destination
     for static in nvi.statics:
         ports_fit = static.protocol is None or (
             static.protocol == packet.protocol and static.local_port == packet.source_port
@@ -202,20 +218,20 @@ def _translate_source(
             told.snat = f"static {static.label}"
             told.translated_source = _endpoint(outside, static.global_port or packet.source_port)
             told.say(f"{static.key_path} ({static.label}): source becomes {outside}")
-            return None
+            return preset
     for snat in nvi.snats:
-        if _snat_matches(snat, packet, destination, port):
+        if _snat_matches(snat, packet, destination, inside.port):
             told.snat = f"snat {snat.label}"
-            return _snat(told, plan, nvi, snat, packet, destination)
+            return _snat(told, plan, nvi, snat, inside, preset)
     if told.dnat is not None:
         for each in _subnets(plan, packet):
             if destination in each.network:
                 told.translated_source = str(each.ip)
                 told.say(f"hairpin: back to {packet.interface}, so the source becomes {each.ip}")
-                return None
+                return preset
     told.say("no snat for the source: it stays")
     told.translated_source = _endpoint(packet.source, packet.source_port)
-    return None
+    return preset
 
 
 def _subnets(plan: Plan, packet: Packet) -> Iterator[IPv4Interface | IPv6Interface]:
@@ -245,25 +261,25 @@ def _snat(
     plan: Plan,
     nvi: Nvi,
     snat: Snat,
-    packet: Packet,
-    destination: IPAddress,
+    inside: Inside,
+    preset: int | None,
 ) -> int | None:
-    lead = f"{snat.key_path} ({snat.label})"
+    packet, lead = inside.packet, f"{snat.key_path} ({snat.label})"
     if isinstance(snat.to, NoTranslation):
         told.translated_source = _endpoint(packet.source, packet.source_port)
         told.say(f"{lead}: the source stays")
-        return None
+        return preset
     if isinstance(snat.to, Pools):
         _from_pool(told, snat, snat.to, packet, lead)
-        return None
-    uplink = _uplink_for(plan, nvi, snat.to, packet.family, destination)
+        return preset
+    uplink = _uplink_for(plan, nvi, snat.to, inside, preset)
     if uplink is None or packet.family not in uplink.addresses:
         told.dropped = f"no uplink has an IPv{packet.family} address to be translated to"
     elif not uplink.carries(packet.family):
         told.dropped = f"uplink {uplink.name} is down: {uplink.reason}"
     if uplink is None or told.dropped is not None:
         told.say(f"{lead}: dropped: {told.dropped}")
-        return None
+        return preset
     told.translated_source = str(uplink.addresses[packet.family])
     told.say(f"{lead}: source becomes {told.translated_source}, of uplink {uplink.name}")
     return uplink.lane
@@ -287,46 +303,90 @@ def _from_pool(told: Explanation, snat: Snat, pools: Pools, packet: Packet, lead
 
 
 def _uplink_for(
-    plan: Plan, nvi: Nvi, to: UplinkAddress, family: Family, destination: IPAddress
+    plan: Plan, nvi: Nvi, to: UplinkAddress, inside: Inside, preset: int | None
 ) -> UplinkState | None:
     if to.name is not None:
         return plan.uplink(to.name)
+    if preset is not None:
+        return next(up for up in plan.uplinks if up.lane == preset)
+    family = inside.packet.family
     able = tuple(up for up in plan.uplinks if up.carries(family) and family in up.addresses)
     for entry in nvi.routes:
-        if not entry.sources and _to(entry, destination):
+        if not entry.sources and _asks_for(entry, inside, None):
+            if not entry.via:
+                break
             named = [up for name in entry.via for up in able if up.name == name]
             return named[0] if named else plan.uplink(entry.via[0])
     return next(iter(preferred(able, family)), None)
 
 
-def _to(entry: Route, destination: IPAddress) -> bool:
-    return not entry.destinations or any(destination in each for each in entry.destinations)
+def _asks_for(entry: Route, inside: Inside, source: IPAddress | None) -> bool:
+    """Whether a route entry matches; ``source`` is the translated one. Of the DSCP it is not
+    known what a packet has: 0 is taken."""
+    names = entry.protocols or (PORT_PROTOCOLS if entry.ports is not None else ())
+    packet, ports = inside.packet, entry.ports
+    return (
+        (not entry.sources or any(source in each for each in entry.sources if source))
+        and (not entry.destinations or any(inside.destination in e for e in entry.destinations))
+        and (not entry.ingress or any(e.matches(packet.interface) for e in entry.ingress))
+        and (not names or packet.protocol in names)
+        and (ports is None or ports.first <= inside.port <= ports.last)
+        and not entry.dscp
+    )
+
+
+def _preset(plan: Plan, nvi: Nvi, inside: Inside, ask: AskKernel) -> int | None:
+    """The lane of the uplink that main, or the table of a route entry, has for the destination;
+    None when they know nothing better than a default route, or lead elsewhere."""
+    marks = plan.marks
+    # In the order of the ruleset, where the later one has the last word.
+    for entry in nvi.routes if has_presets(plan, nvi) else ():
+        if not entry.sources and _asks_for(entry, inside, None):
+            if entry.table is None:
+                break
+            return _uplink_behind(plan, inside, said_lane(plan, entry) or 0, ask)
+    if not plan.uplinks or ask(*inside.question, marks.lane(marks.canary)).interface is not None:
+        return None
+    return _uplink_behind(plan, inside, marks.nobody, ask)
+
+
+def _uplink_behind(plan: Plan, inside: Inside, lane: int, ask: AskKernel) -> int | None:
+    interface = ask(*inside.question, plan.marks.lane(lane)).interface
+    return next((up.lane for up in plan.uplinks if up.interface == interface), None)
 
 
 def _second_lookup(
-    told: Explanation, plan: Plan, nvi: Nvi, packet: Packet, destination: IPAddress
+    told: Explanation, plan: Plan, nvi: Nvi, inside: Inside, preset: int | None
 ) -> int:
     """The lane for the translated packet: entries, the owner of the source, preference, main."""
     source = _one_address(told.translated_source)
+    destination, family = inside.destination, inside.packet.family
     if any(destination in network for network in global_networks(nvi)):
         told.dropped = f"nothing translates {destination}, a global address of {nvi.name}"
         told.say(f"second lookup: refused: {told.dropped}")
         return plan.marks.refused
-    for entry in nvi.routes:
-        from_here = not entry.sources or (
-            source is not None and any(source in each for each in entry.sources)
-        )
-        if from_here and _to(entry, destination):
-            uplinks = [plan.uplink(name) for name in entry.via]
-            up = next((each for each in uplinks if each.carries(packet.family)), uplinks[0])
-            told.route = entry.key_path
-            told.say(f"second lookup: {entry.key_path} says uplink {up.name}")
-            return up.lane
+    entry = next((each for each in nvi.routes if _asks_for(each, inside, source)), None)
+    said = None if entry is None else said_lane(plan, entry)
+    if entry is not None and said is not None:
+        told.route = entry.key_path
+        what = entry.action or f"table {entry.table}"
+        told.say(f"second lookup: {entry.key_path} says {what}")
+        return said
+    if preset is not None:
+        name = next(up.name for up in plan.uplinks if up.lane == preset)
+        told.say(f"second lookup: uplink {name}, decided already")
+        return preset
+    if entry is not None:
+        lane = chosen(plan, entry, family)
+        told.route = entry.key_path
+        name = next(up.name for up in plan.uplinks if up.lane == lane)
+        told.say(f"second lookup: {entry.key_path} says uplink {name}")
+        return lane
     for up in plan.uplinks:
-        if source in up.own_addresses and packet.family in up.gateways:
+        if source in up.own_addresses and family in up.gateways:
             told.say(f"second lookup: the source is an address of uplink {up.name}")
             return up.lane
-    best = preferred(plan.uplinks, packet.family)
+    best = preferred(plan.uplinks, family)
     if not best:
         told.say("second lookup: no healthy uplink, so the main table")
         return 0

@@ -33,6 +33,12 @@ MAIN_ROUTING_TABLE: Final = 254
 UPLINK_LANES: Final = 15
 """Lanes 1 to 15 are uplinks; lane 0 is the main table; tenants follow."""
 
+TABLE_LANES: Final = 16
+"""How many routing tables of others route entries can name; main is not one of them."""
+
+SPECIAL_LANES: Final = 5
+"""The uppermost lanes: nobody, refused, and one for each action of a route entry."""
+
 
 class RuleOffset:
     """Offsets from ``rule_priority``: the story of a packet through nvid's window of ip rules.
@@ -42,6 +48,8 @@ class RuleOffset:
     """
 
     LANE_CANARY: Final = 0  # always unreachable: tells the table that the rules are there
+    LANE_ACTIONS: Final = 0  # a route entry says prohibit or blackhole
+    LANE_TABLES: Final = 0  # a route entry names a table of others
     LANE_REFUSED: Final = 0  # to a pool address that nothing translates: back, to be refused
     LANE_CONNECTED: Final = 1  # lane chosen: what main knows better than by a default route
     LANE_MAIN: Final = 2  # lane 0: the main table, whatever it says

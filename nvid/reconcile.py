@@ -256,10 +256,12 @@ class Reconciler:
             State(
                 uplinks=dict(prepared.numbers.uplinks),
                 nvis=dict(prepared.numbers.nvis),
+                tables=dict(prepared.numbers.tables),
                 sysctls={**self._state.sysctls, **found},
                 window=state.window_of(daemon),
                 flows_to_end=self._state.flows_to_end
-                or _offers(prepared.observed) != _wanted_offers(prepared.desired),
+                or _observed_elements(prepared.observed, "offer")
+                != _elements(prepared.desired, "offer"),
             )
         )
 
@@ -314,36 +316,28 @@ class Reconciler:
             unbound = conntrack.MarkFilter(0, marks.state_mask)
             ended += conntrack.end_untranslated(unbound, prepared.machine.addresses())
             self._keep(msgspec.structs.replace(self._state, flows_to_end=False))
-        present = {uplink.lane for uplink in prepared.desired.uplinks} | {0}
-        for lane in _lanes_in_table(prepared.observed, marks) - present:
-            for value, mask in (
-                (marks.forward_lane(lane), marks.forward_mask),
-                (marks.return_lane(lane), marks.return_mask),
-            ):
-                bound = conntrack.MarkFilter(marks.bound | value, marks.state_mask | mask)
+        for field_name, mask in (
+            ("forward_lanes", marks.forward_mask),
+            ("return_lanes", marks.return_mask),
+        ):
+            wanted = _elements(prepared.desired, field_name)
+            for value in _observed_elements(prepared.observed, field_name) - wanted:
+                bound = conntrack.MarkFilter(marks.bound | int(value), marks.state_mask | mask)
                 ended += conntrack.end(bound, lambda _: True)
         return ended
 
 
-def _offers(observed: Observed) -> frozenset[str]:
-    if observed.table is None or "offer" not in observed.table.maps:
+def _observed_elements(observed: Observed, name: str) -> frozenset[str]:
+    """The keys of a map of the table that is in the kernel; none without the map."""
+    if observed.table is None or name not in observed.table.maps:
         return frozenset()
-    return frozenset(observed.table.maps["offer"].elements)
+    return frozenset(observed.table.maps[name].elements)
 
 
-def _wanted_offers(desired: Desired) -> frozenset[str]:
-    if desired.ruleset is None:
-        return frozenset()
-    offers = [each for each in desired.ruleset.maps if each.name == "offer"]
-    return frozenset(key for each in offers for key in each.elements)
-
-
-def _lanes_in_table(observed: Observed, marks: Marks) -> set[int]:
-    """The lanes that flows may still carry, as the table shows them."""
-    if observed.table is None or "return_lanes" not in observed.table.maps:
-        return set()
-    step = marks.return_lane(1)
-    return {int(key) // step for key in observed.table.maps["return_lanes"].elements}
+def _elements(desired: Desired, name: str) -> frozenset[str]:
+    """The keys of a map of the table that is wanted; none without the map."""
+    maps = () if desired.ruleset is None else desired.ruleset.maps
+    return frozenset(key for each in maps if each.name == name for key in each.elements)
 
 
 def _announce(difference: Difference) -> str | None:

@@ -42,6 +42,7 @@ class State(msgspec.Struct, frozen=True):
 
     uplinks: dict[str, int] = {}
     nvis: dict[str, int] = {}
+    tables: dict[int, int] = {}
     sysctls: dict[str, str] = {}
     window: Window | None = None
     flows_to_end: bool = False
@@ -58,7 +59,7 @@ class State(msgspec.Struct, frozen=True):
     @property
     def numbers(self) -> Numbers:
         """The numbers by name."""
-        return Numbers(self.uplinks, self.nvis)
+        return Numbers(self.uplinks, self.nvis, self.tables)
 
 
 def window_of(daemon: Daemon) -> Window:

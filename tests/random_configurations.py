@@ -136,6 +136,23 @@ def _labelled(entries: list[Entry], names: list[str | None]) -> list[Entry]:
     ]
 
 
+def _route(uplinks: list[str], interfaces: list[str]) -> st.SearchStrategy[Entry]:
+    ways: tuple[tuple[str, st.SearchStrategy[object]], ...] = (
+        ("via", st.lists(st.sampled_from(uplinks), min_size=1, max_size=2, unique=True)),
+        ("table", st.sampled_from((100, 254, 2**32 - 1))),
+        ("action", st.sampled_from(("unreachable", "blackhole", "prohibit"))),
+    )
+    optional: dict[str, st.SearchStrategy[object]] = {
+        "source": st.lists(st.one_of(_global4, _global6), min_size=1, max_size=2),
+        "destination": st.lists(st.one_of(_global4, _global6), min_size=1, max_size=2),
+        "ingress": st.lists(st.sampled_from(interfaces), min_size=1, max_size=2, unique=True),
+        "protocol": st.lists(st.sampled_from(("tcp", "udp")), min_size=1, max_size=2, unique=True),
+        "port": st.integers(1, 65535),
+        "dscp": st.integers(0, 63),
+    }
+    return st.one_of(*(st.fixed_dictionaries({key: way}, optional=optional) for key, way in ways))
+
+
 @st.composite
 def _nvi(draw: st.DrawFn, uplinks: list[str], interfaces: list[str]) -> Entry:
     names = draw(st.lists(st.one_of(st.none(), labels), max_size=4))
@@ -153,11 +170,7 @@ def _nvi(draw: st.DrawFn, uplinks: list[str], interfaces: list[str]) -> Entry:
     if helpers:
         nvi["helpers"] = {name: ports[name] for name in helpers}
     if uplinks:
-        routes = st.fixed_dictionaries(
-            {"via": st.lists(st.sampled_from(uplinks), min_size=1, max_size=2, unique=True)},
-            optional={"source": st.lists(st.one_of(_global4, _global6), min_size=1, max_size=2)},
-        )
-        nvi["route"] = draw(st.lists(routes, max_size=2))
+        nvi["route"] = draw(st.lists(_route(uplinks, interfaces), max_size=4))
     return nvi
 
 

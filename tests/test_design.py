@@ -22,9 +22,13 @@ EXAMPLE = ROOT / "etc" / "examples" / "demo.toml"
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Configuration:
-    """The example of the demo, with `local` on: then every base chain is there."""
+    """The example of the demo, with `local` on, and with routes that name a table and an action:
+    then every chain and every rule is there."""
     file = tmp_path_factory.mktemp("design") / "nvid.toml"
-    file.write_text(EXAMPLE.read_text().replace("[nvi.nvi0]\n", "[nvi.nvi0]\nlocal = true\n"))
+    text = EXAMPLE.read_text().replace("[nvi.nvi0]\n", "[nvi.nvi0]\nlocal = true\n")
+    for says in ("table = 100", 'action = "blackhole"', 'action = "prohibit"'):
+        text += f'\n[[nvi.nvi0.route]]\nprotocol = "gre"\n{says}\n'
+    file.write_text(text)
     return load(file).configuration
 
 

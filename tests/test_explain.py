@@ -25,6 +25,8 @@ class Kernel:
 
     def __call__(self, destination: IPAddress, source: IPAddress, mark: int) -> Lookup:
         self.asked.append((str(destination), str(source), mark))
+        if mark == self.plan.marks.lane(self.plan.marks.canary):
+            return Lookup(None)
         for network in ("10.1.0.0/16", "fd00::/16"):
             if destination in ip_network(network):
                 return Lookup("lan0")
@@ -42,7 +44,7 @@ def explained(text: str, packet: Packet, machine: Machine = samples.MACHINE) -> 
     plan = Plan(wanted.daemon, wanted.nvis, uplinks, numbers, machine)
     kernel = Kernel(plan)
     told = explain(wanted, plan, packet, kernel)
-    assert len(kernel.asked) <= 1
+    assert len(kernel.asked) <= 4
     assert told.steps
     return told
 

@@ -18,7 +18,6 @@ from nvid.configuration.types import (
     Dnat,
     Entry,
     Nvi,
-    Route,
     Snat,
     Static,
     Tenant,
@@ -49,11 +48,6 @@ def _maps_ipv6_endpoints(snat: Snat) -> bool:
 def _blocks_of_ipv6(snat: Snat) -> bool:
     # nft 1.0.6 loads the wrong registers for a map from IPv6 addresses to addresses with ports.
     return snat.port_block is not None and any(each.version == 6 for each in snat.sources)
-
-
-def _route_protocol(route: Route) -> bool:
-    # A port implies tcp and udp; that pair beside a port was probably not written.
-    return bool(route.protocols) and (route.ports is None or route.protocols != ("tcp", "udp"))
 
 
 def _always(_value: object) -> bool:
@@ -88,12 +82,6 @@ PENDING: tuple[Pending, ...] = (
         _maps_ipv6_endpoints,
         "keep IPv6 addresses out of `to`, or translate IPv6 by prefix, which is independent anyway",
     ),
-    Pending(Route, "ingress", "routes by ingress interface", attrgetter("ingress")),
-    Pending(Route, "protocol", "routes by protocol", _route_protocol),
-    Pending(Route, "port", "routes by port", attrgetter("ports")),
-    Pending(Route, "dscp", "routes by DSCP", lambda route: route.dscp is not None),
-    Pending(Route, "table", "routes to any table", attrgetter("table"), "write an uplink in via"),
-    Pending(Route, "action", "routes that drop", attrgetter("action"), "write an uplink in via"),
 )
 
 

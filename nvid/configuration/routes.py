@@ -16,7 +16,10 @@ from nvid.configuration.values import IPNetwork, network_text
 class Route(Struct, frozen=True):
     """The second lookup, for translated packets; the first entry that matches decides.
 
-    Exactly one of `via`, `table` and `action` says where the flow goes.
+    Exactly one of `via`, `table` and `action` says where the flow goes. An uplink is for what would
+    follow a default route: destinations that main knows more precisely are reached as main says.
+    `table` and `action` decide about every destination. The flow's first packet decides for the
+    whole flow.
     """
 
     sources: Annotated[
@@ -47,7 +50,7 @@ class Route(Struct, frozen=True):
         Key(
             "dscp",
             read.integer(0, 63),
-            "the packet's DSCP (RFC 2474)",
+            "the DSCP of the flow's first packet (RFC 2474)",
             "46",
             absent="any",
         ),
@@ -67,7 +70,7 @@ class Route(Struct, frozen=True):
         Key(
             "table",
             read.integer(1, 2**32 - 1),
-            "any routing table, by number",
+            "any routing table but nvid's own, by number; at most 16 of them beside main (254)",
             "254",
             absent="see `via` and `action`",
         ),

@@ -33,6 +33,7 @@ from nvid.configuration.values import (
     Timeout,
     UplinkAddress,
 )
+from nvid.names import MAIN_ROUTING_TABLE
 
 Backend: TypeAlias = Literal["veth", "loopback"]
 PacketPath: TypeAlias = Literal["first-packet", "every-packet"]
@@ -74,6 +75,7 @@ __all__ = [
     "Uplink",
     "UplinkAddress",
     "UplinkCheck",
+    "named_tables",
 ]
 
 
@@ -213,3 +215,15 @@ class Configuration(Struct, frozen=True):
     uplinks: tuple[Uplink, ...] = ()
     tenants: tuple[Tenant, ...] = ()
     nvis: tuple[Nvi, ...] = ()
+
+
+def named_tables(configuration: Configuration) -> tuple[int, ...]:
+    """The routing tables that route entries name and that need a lane: main has one already."""
+    return tuple(
+        dict.fromkeys(
+            entry.table
+            for nvi in configuration.nvis
+            for entry in nvi.routes
+            if entry.table is not None and entry.table != MAIN_ROUTING_TABLE
+        )
+    )

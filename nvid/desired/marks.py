@@ -90,6 +90,15 @@ class Marks:
         """A lane that is unreachable for every destination, as long as the rules are there."""
         return self.nobody - 2
 
+    def action(self, action: str) -> int:
+        """The lane of what a route entry drops: ``unreachable``, ``prohibit`` or ``blackhole``."""
+        return self.canary - ("unreachable", "prohibit", "blackhole").index(action)
+
+    def table(self, number: int) -> int:
+        """The lane of the routing table with that number (from 1) among those that route entries
+        name."""
+        return self.canary - 2 - number
+
     @property
     def passed(self) -> int:
         """fwmark of a packet that the table has seen and leaves alone."""

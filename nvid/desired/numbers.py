@@ -9,18 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from nvid import names
-from nvid.configuration.types import Configuration
+from nvid.configuration.types import Configuration, named_tables
 from nvid.desired.marks import Marks
+
+Name = TypeVar("Name", str, int)
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Lane numbers (1 to 15) by uplink, and NVI numbers (from 1) by NVI."""
+    """Lane numbers (1 to 15) by uplink, NVI numbers (from 1) by NVI, and numbers (1 to 16) of the
+    routing tables of others that route entries name, by table."""
 
     uplinks: Mapping[str, int] = field(default_factory=dict)
     nvis: Mapping[str, int] = field(default_factory=dict)
+    tables: Mapping[int, int] = field(default_factory=dict)
 
 
 def allocate(configuration: Configuration, previous: Numbers) -> Numbers:
@@ -29,12 +34,20 @@ def allocate(configuration: Configuration, previous: Numbers) -> Numbers:
         uplinks=_allocate(
             [uplink.name for uplink in configuration.uplinks],
             previous.uplinks,
-            names.UPLINK_LANES,
+            largest_uplink(configuration),
         ),
         nvis=_allocate(
             [nvi.name for nvi in configuration.nvis], previous.nvis, largest_nvi(configuration)
         ),
+        tables=_allocate(named_tables(configuration), previous.tables, names.TABLE_LANES),
     )
+
+
+def largest_uplink(configuration: Configuration) -> int:
+    """The largest lane of an uplink: a narrow mask has few lanes, and those at the top are
+    taken."""
+    taken = names.SPECIAL_LANES + len(named_tables(configuration))
+    return min(names.UPLINK_LANES, Marks(configuration.daemon.fwmark_mask).nobody - taken)
 
 
 def largest_nvi(configuration: Configuration) -> int:
@@ -44,9 +57,11 @@ def largest_nvi(configuration: Configuration) -> int:
     return min(names.PAIR_NUMBERS, tables, Marks(daemon.fwmark_mask).largest - 1)
 
 
-def _allocate(wanted: Iterable[str], previous: Mapping[str, int], largest: int) -> dict[str, int]:
+def _allocate(
+    wanted: Iterable[Name], previous: Mapping[Name, int], largest: int
+) -> dict[Name, int]:
     wanted = list(wanted)
-    kept: dict[str, int] = {}
+    kept: dict[Name, int] = {}
     for name in wanted:
         number = previous.get(name, 0)
         if 1 <= number <= largest and number not in kept.values():

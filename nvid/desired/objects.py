@@ -135,7 +135,7 @@ class Rule:
     input_interface: str | None = None
     source: IPAddress | None = None
     table: int | None = None
-    action: Literal["to_table", "blackhole", "unreachable"] = "to_table"
+    action: Literal["to_table", "blackhole", "unreachable", "prohibit"] = "to_table"
     suppress_prefix_length: int | None = None
 
     @property

@@ -53,10 +53,37 @@ def rules(
     """All rules, in the order of their priorities; see ``names.RuleOffset`` for the story."""
     nvis, uplinks = tuple(nvis), tuple(uplinks)
     for family in families(machine):
+        yield from _route_entry_rules(daemon, nvis, numbers, family)
         yield from _lane_rules(daemon, uplinks, family)
         yield from _guard_rules(daemon, nvis, numbers, machine, family)
         yield from _own_source_rules(daemon, uplinks, family)
         yield from _last_resort(daemon, uplinks, family)
+
+
+def _route_entry_rules(
+    daemon: Daemon, nvis: Iterable[Nvi], numbers: Numbers, family: Family
+) -> Iterator[Rule]:
+    """Entries that name a table or an action decide even where main knows the destination
+    precisely: their rules come before the one that looks there."""
+    marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
+    actions = {entry.action for nvi in nvis for entry in nvi.routes}
+    for action in ("prohibit", "blackhole"):
+        if action in actions:
+            yield Rule(
+                family,
+                base + RuleOffset.LANE_ACTIONS,
+                fwmark=marks.lane(marks.action(action)),
+                fwmask=marks.mask,
+                action=action,
+            )
+    for table, number in numbers.tables.items():
+        yield Rule(
+            family,
+            base + RuleOffset.LANE_TABLES,
+            fwmark=marks.lane(marks.table(number)),
+            fwmask=marks.mask,
+            table=table,
+        )
 
 
 def _lane_rules(daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family) -> Iterator[Rule]:

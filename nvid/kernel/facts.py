@@ -20,6 +20,7 @@ from nvid.desired.sysctls import DECIDING
 from nvid.kernel import links, routes, rules, sysctls
 from nvid.kernel.netlink import dump
 from nvid.machine import Interface, InterfaceAddress, Machine
+from nvid.names import TABLE_LANES
 
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
@@ -104,10 +105,14 @@ def numbers_in_kernel(ipr: IPRoute, configuration: Configuration, facts: Facts) 
         tables.setdefault(route.table, []).append(route)
     uplinks: dict[str, int] = {}
     nvis: dict[str, int] = {}
+    named: dict[int, int] = {}
+    lanes = {marks.table(number): number for number in range(1, TABLE_LANES + 1)}
     for rule in rules.observe(ipr, daemon.protocol):
         if rule.fwmark is None or rule.table is None:
             continue
         lane, number = marks.lane_of(rule.fwmark), marks.nvi_of(rule.fwmark)
+        if lane in lanes and rule.table not in daemon.tables:
+            named[rule.table] = lanes[lane]
         for route in tables.get(rule.table, ()):
             if lane and rule.table == uplink_table(daemon, lane):
                 for uplink in configuration.uplinks:
@@ -115,4 +120,4 @@ def numbers_in_kernel(ipr: IPRoute, configuration: Configuration, facts: Facts) 
                         uplinks[uplink.name] = lane
             elif number and rule.table == nvi_table(daemon, number) and route.device:
                 nvis[route.device] = number
-    return Numbers(uplinks, nvis)
+    return Numbers(uplinks, nvis, named)

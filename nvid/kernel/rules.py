@@ -14,8 +14,8 @@ from nvid.difference import Change
 from nvid.kernel.netlink import AF_FAMILY, dump, refusing
 from nvid.names import RuleOffset
 
-FR_ACT = {"to_table": 1, "blackhole": 6, "unreachable": 7}
-_ACTION = {1: "to_table", 6: "blackhole", 7: "unreachable"}
+FR_ACT = {"to_table": 1, "blackhole": 6, "unreachable": 7, "prohibit": 8}
+_ACTION = {number: name for name, number in FR_ACT.items()}
 _FAMILY: dict[int, Family] = {socket.AF_INET: 4, socket.AF_INET6: 6}
 _NO_SUPPRESSION = 0xFFFFFFFF
 

@@ -472,9 +472,31 @@ REFUSED = [
         "[daemon]\nfwmark_mask = 0x7ff #@\n"
         + "".join(f'[tenant.t{n}]\ninterfaces = "t{n}"\n' for n in range(17)),
         "daemon.fwmark_mask",
-        "11 bits: 2 are for state, 4 for uplinks, 5 are left, and 2**5 - 16 = 16 tenants fit, "
-        "but there are 17",
+        "11 bits: 2 are for state, 4 for uplinks, 5 are left, and 2**5 - 16 - 5 (what route "
+        "entries say, and where nothing leads) = 11 tenants fit, but there are 17",
         "12 bits or more",
+    ),
+    (
+        "more routing tables named by routes than lanes for them",
+        NVI
+        + "".join(f"[[nvi.nvi0.route]]\nport = {n}\ntable = {n}\n" for n in range(1, 17))
+        + "[[nvi.nvi0.route]]\ntable = 254\n[[nvi.nvi0.route]]\ntable = 17 #@\n",
+        "nvi.nvi0.route[17].table",
+        "routing table number 17 that routes name: 16 is the most, main not counted",
+        "name 16 tables",
+    ),
+    (
+        "fewer lanes than uplinks and tables",
+        "[daemon]\nfwmark_mask = 0x3ff #@\n"
+        + "".join(
+            f'[uplink.u{n}]\ninterface = "u{n}"\ngateway = "203.0.113.{n + 1}"\n' for n in range(10)
+        )
+        + NVI
+        + "[[nvi.nvi0.route]]\ntable = 100\n",
+        "daemon.fwmark_mask",
+        "10 bits: 4 are for lanes, 2**4 = 16 of them, but 1 for main + 10 for uplinks + 1 for the "
+        "tables of routes + 5 where nothing leads = 17 are needed",
+        "11 bits or more",
     ),
     (
         "fewer tables than lanes",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvid.configuration.types import Configuration, Daemon, Nvi, Uplink
+from nvid.configuration.types import Configuration, Daemon, Nvi, Route, Uplink
 from nvid.configuration.values import TableRange
 from nvid.desired.marks import Marks
-from nvid.desired.numbers import Numbers, allocate
+from nvid.desired.numbers import Numbers, allocate, largest_uplink
 from nvid.desired.routing import nvi_table
 from nvid.names import PAIR_NUMBERS, UPLINK_LANES
 
@@ -94,3 +94,31 @@ def test_nvis_fit_into_the_narrowest_mark() -> None:
     numbers = allocate(named([], second, daemon), allocate(named([], first, daemon), Numbers()))
     marks = Marks(daemon.fwmark_mask)
     assert all(marks.nvi_of(marks.enter(each)) == each for each in numbers.nvis.values())
+
+
+def test_tables_of_routes_have_numbers_of_their_own() -> None:
+    """Main has its lane already; a table keeps its number while others come and go."""
+
+    def naming(*tables: int) -> Configuration:
+        nvi = Nvi("nvi0", interfaces=(), routes=tuple(Route(table=table) for table in tables))
+        return Configuration(nvis=(nvi,))
+
+    first = allocate(naming(100, 254, 200, 100), Numbers())
+    assert sorted(first.tables) == [100, 200]
+    second = allocate(naming(300, 200), first)
+    assert second.tables[200] == first.tables[200]
+    assert second.tables[300] not in first.tables.values()
+
+
+@given(st.integers(10, 32), st.integers(0, 16))
+def test_lanes_of_uplinks_and_of_routes_do_not_meet(width: int, tables: int) -> None:
+    marks = Marks((1 << width) - 1)
+    routes = tuple(Route(table=1000 + number) for number in range(tables))
+    wanted = Configuration(
+        daemon=Daemon(fwmark_mask=marks.mask), nvis=(Nvi("nvi0", interfaces=(), routes=routes),)
+    )
+    said = {marks.table(number) for number in allocate(wanted, Numbers()).tables.values()}
+    said |= {marks.action(each) for each in ("unreachable", "prohibit", "blackhole")}
+    assert len(said) == tables + 3
+    assert min(said) > largest_uplink(wanted)
+    assert max(said) < marks.refused < marks.nobody

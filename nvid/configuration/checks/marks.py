@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nvid.configuration.findings import Finding
-from nvid.configuration.types import Configuration
+from nvid.configuration.types import Configuration, named_tables
+from nvid.names import MAIN_ROUTING_TABLE, SPECIAL_LANES, TABLE_LANES
 
 STATE_BITS = 2
 UPLINK_BITS = 4
@@ -13,11 +14,14 @@ MOST_UPLINKS = 2**UPLINK_BITS - 1
 # Lanes whose upper bits are all zero are the uplinks', so tenants lose that many numbers.
 UPLINK_LANES = 2**UPLINK_BITS
 POOL_TABLES = 1
+MAIN_LANES = 1
 
 
 def check(configuration: Configuration) -> Iterator[Finding]:
     """More uplinks or tenants than the mark has room for; too few routing tables."""
     yield from _uplinks(configuration)
+    yield from _named_tables(configuration)
+    yield from _lanes(configuration)
     yield from _tenants(configuration)
     yield from _tables(configuration)
 
@@ -33,20 +37,58 @@ def _uplinks(configuration: Configuration) -> Iterator[Finding]:
         )
 
 
+def _named_tables(configuration: Configuration) -> Iterator[Finding]:
+    found = 0
+    seen: set[int] = set()
+    for nvi in configuration.nvis:
+        for route in nvi.routes:
+            if route.table in (None, MAIN_ROUTING_TABLE) or route.table in seen:
+                continue
+            seen.add(route.table)
+            found += 1
+            if found > TABLE_LANES:
+                yield Finding(
+                    f"{route.key_path}.table",
+                    f"this is routing table number {found} that routes name: {TABLE_LANES} is the "
+                    "most, main not counted",
+                    f"name {TABLE_LANES} tables",
+                )
+
+
+def _lanes(configuration: Configuration) -> Iterator[Finding]:
+    """A narrow mask has fewer lanes than there can be uplinks."""
+    mask = configuration.daemon.fwmark_mask
+    width = mask.bit_count()
+    spare = width - STATE_BITS - UPLINK_BITS
+    uplinks, tables = len(configuration.uplinks), len(named_tables(configuration))
+    needed = MAIN_LANES + uplinks + tables + SPECIAL_LANES
+    if needed > 2**spare:
+        yield Finding(
+            "daemon.fwmark_mask",
+            f"0x{mask:08x} has {width} bits: {spare} are for lanes, 2**{spare} = {2**spare} of "
+            f"them, but {MAIN_LANES} for main + {uplinks} for uplinks + {tables} for the tables "
+            f"of routes + {SPECIAL_LANES} where nothing leads = {needed} are needed",
+            f"write a mask of {(needed - 1).bit_length() + STATE_BITS + UPLINK_BITS} bits or more",
+        )
+
+
 def _tenants(configuration: Configuration) -> Iterator[Finding]:
     tenants = configuration.tenants
     mask = configuration.daemon.fwmark_mask
     width = mask.bit_count()
     spare = width - STATE_BITS - UPLINK_BITS
-    most = 2**spare - UPLINK_LANES
-    if len(tenants) > most:
-        needed = (len(tenants) + UPLINK_LANES - 1).bit_length() + STATE_BITS + UPLINK_BITS
+    taken = SPECIAL_LANES + len(named_tables(configuration))
+    most = 2**spare - UPLINK_LANES - taken
+    if tenants and len(tenants) > most:
+        lanes = len(tenants) + UPLINK_LANES + taken
+        needed = (lanes - 1).bit_length() + STATE_BITS + UPLINK_BITS
         yield Finding(
             "daemon.fwmark_mask",
             f"0x{mask:08x} has {width} bits: {STATE_BITS} are for state, {UPLINK_BITS} for "
-            f"uplinks, {spare} are left, and 2**{spare} - {UPLINK_LANES} = {most} tenants fit, "
+            f"uplinks, {spare} are left, and 2**{spare} - {UPLINK_LANES} - {taken} (what route "
+            f"entries say, and where nothing leads) = {max(most, 0)} tenants fit, "
             f"but there are {len(tenants)}",
-            f"write a mask of {needed} bits or more, or keep {most} tenants",
+            f"write a mask of {needed} bits or more, or keep {max(most, 0)} tenants",
         )
 
 

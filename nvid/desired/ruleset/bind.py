@@ -5,32 +5,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nvid.configuration.routes import Route
-from nvid.configuration.types import Nvi
 from nvid.configuration.values import network_text
 from nvid.desired.objects import Family
 from nvid.desired.pools import global_networks, merged
 from nvid.desired.ruleset.classify import all_lanes, drop
-from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
+from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset, join
+from nvid.desired.ruleset.route import decides, routes, said_lane
 from nvid.desired.ruleset.words import (
     ADDRESS,
     IP,
-    NFPROTO,
     TO_MAIN,
     Plan,
-    networks,
     one_of,
     set_ct_mark,
     set_fwmark,
 )
-from nvid.desired.uplinks import FAMILIES, UplinkState, preferred
+from nvid.desired.uplinks import FAMILIES
 
 AFTER_SNAT = 110
 """Behind srcnat (100), before conntrack confirms the flow with its mark."""
 
 
 def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
-    """The binding chain, one chain of routes for each NVI, one chain for each lane."""
+    """The binding chain, the chains of routes of each NVI, one chain for each lane."""
     marks = plan.marks
     field = f"ct mark & {marks.forward_mask:#010x}"
     rules = [f"{TO_MAIN} goto bind_flow"]
@@ -48,24 +45,30 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
     flow.append(f"ct status confirmed {drop('began_before')}")
     flow += accounting
     flow += [f"{IP[family]} daddr vmap @{unused.name}" for family, unused in unused_maps(plan)]
+    if any(decides(nvi) for nvi in plan.nvis):
+        flow.append("oifname vmap @decisions_of")
     if plan.uplinks:
         # The lane is decided where main knows the destination precisely, and where
         # snat to = "uplink" has chosen it together with the address.
         flow.append(f"{field} vmap @preset_lanes")
     flow.append("oifname vmap @route_of")
-    return Ruleset(
+    chains = Ruleset(
         (
             Chain("bind", tuple(rules), Hook("filter", "postrouting", AFTER_SNAT)),
             Chain("bind_flow", (*flow, drop("stray"))),
-            *(_routes(plan, nvi) for nvi in plan.nvis),
             *_forwards(plan),
             *_leaving(plan),
         ),
         (*_maps(plan), *(unused for _, unused in unused_maps(plan))),
     )
+    return join([chains, *(routes(plan, nvi) for nvi in plan.nvis)])
 
 
 def _maps(plan: Plan) -> Iterator[Map]:
+    deciding = [nvi for nvi in plan.nvis if decides(nvi)]
+    if deciding:
+        elements = {nvi.name: f"jump decisions_{plan.number(nvi)}" for nvi in deciding}
+        yield Map("decisions_of", "ifname", "verdict", elements)
     yield Map(
         "route_of",
         "ifname",
@@ -109,6 +112,8 @@ def _leaving(plan: Plan) -> Iterator[Chain]:
     """What has the lane of one uplink must not leave by the interface of another, whatever has
     become of the rules: its source would be foreign there."""
     marks = plan.marks
+    tables = (said_lane(plan, each) for nvi in plan.nvis for each in nvi.routes if each.table)
+    anywhere = [f"{marks.lane(lane or 0):#010x}" for lane in dict.fromkeys((0, *tables))]
     for uplink in plan.uplinks:
         here = [each for each in plan.uplinks if each.interface == uplink.interface]
         lanes = one_of(f"{marks.lane(each.lane):#010x}" for each in here)
@@ -130,7 +135,7 @@ def _leaving(plan: Plan) -> Iterator[Chain]:
                 f"meta mark & {marks.mask:#010x} {lanes} accept",
                 # The machine's own: an address of one uplink is foreign to the next.
                 *foreign,
-                f"meta mark & {marks.mask:#010x} == {marks.lane(0):#010x} accept",
+                f"meta mark & {marks.mask:#010x} {one_of(anywhere)} accept",
                 f"meta mark & {marks.state_mask:#010x} == {marks.in_lane:#010x} "
                 + drop("wrong_uplink"),
             ),
@@ -149,75 +154,3 @@ def _forwards(plan: Plan) -> Iterator[Chain]:
                 "accept",
             ),
         )
-
-
-def _routes(plan: Plan, nvi: Nvi) -> Chain:
-    """The second lookup of new flows: the entries in order, then the uplink that the source
-    address belongs to (another one would drop it), then the preferred uplink, then main."""
-    marks = plan.marks
-    rules: list[str] = []
-    for entry in nvi.routes:
-        for family in FAMILIES:
-            match = translated_match(entry, family)
-            if match is not None:
-                lane = chosen(plan, entry, family)
-                rules.append(f"meta nfproto {NFPROTO[family]}{match} goto forward_{lane}")
-    for family in FAMILIES:
-        rules += _by_own_address(plan, family)
-    if plan.uplinks:
-        # In by an uplink, not translated, to nowhere that main knows: another provider would drop
-        # it, and the same one would send it back.
-        rules.append(
-            f"ct mark & {marks.return_mask:#010x} != 0 ct status & snat == 0 "
-            f"goto forward_{marks.nobody}"
-        )
-    for family in FAMILIES:
-        rules.append(f"meta nfproto {NFPROTO[family]} {shared(preferred(plan.uplinks, family))}")
-    return Chain(f"route_{plan.number(nvi)}", tuple(rules))
-
-
-def translated_match(entry: Route, family: Family, *, with_source: bool = True) -> str | None:
-    """What the entry asks of a translated packet, or None when it cannot match this family."""
-    match = ""
-    wanted = (("saddr", entry.sources if with_source else ()), ("daddr", entry.destinations))
-    for side, values in wanted:
-        if values:
-            text = networks(values, family)
-            if not text:
-                return None
-            match += f" {IP[family]} {side} {text}"
-    return match
-
-
-def chosen(plan: Plan, entry: Route, family: Family) -> int:
-    """The lane of a route entry: its first healthy uplink, or its first one, whose table then
-    says unreachable: the entry has decided, another way would be a leak."""
-    uplinks = [plan.uplink(name) for name in entry.via]
-    return next((each for each in uplinks if each.carries(family)), uplinks[0]).lane
-
-
-def _by_own_address(plan: Plan, family: Family) -> Iterator[str]:
-    lanes: dict[str, str] = {}
-    for uplink in plan.uplinks:
-        if family in uplink.gateways:
-            for address in uplink.own_addresses:
-                if address.version == family and not address.is_link_local:
-                    lanes.setdefault(str(address), f"goto forward_{uplink.lane}")
-    if lanes:
-        elements = ", ".join(f"{address} : {verdict}" for address, verdict in lanes.items())
-        yield f"{IP[family]} saddr vmap {{ {elements} }}"
-
-
-def shared(uplinks: tuple[UplinkState, ...], chain: str = "forward") -> str:
-    """A verdict that spreads flows over uplinks by weight; lane 0 when there are none."""
-    if not uplinks:
-        return f"goto {chain}_0"
-    if len(uplinks) == 1:
-        return f"goto {chain}_{uplinks[0].lane}"
-    parts, start = [], 0
-    for uplink in uplinks:
-        last = start + uplink.weight - 1
-        span = str(start) if last == start else f"{start}-{last}"
-        parts.append(f"{span} : goto {chain}_{uplink.lane}")
-        start = last + 1
-    return f"numgen random mod {start} vmap {{ {', '.join(parts)} }}"

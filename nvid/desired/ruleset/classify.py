@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nvid import names
-from nvid.configuration.types import Nvi
+from nvid.configuration.types import Nvi, UplinkAddress
 from nvid.desired.ruleset.helpers import EXPECTED, helper_rules
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
+from nvid.desired.ruleset.route import said_lane, translated_match
 from nvid.desired.ruleset.words import (
     FROM_MAIN,
     FROM_PEER,
@@ -72,6 +73,7 @@ def classification(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
         *_offers(plan),
         *_returns(plan),
         *precise_lanes(plan),
+        *presets(plan),
         Chain(GATE),
     ]
     return Ruleset(
@@ -219,6 +221,7 @@ def _offers(plan: Plan) -> Iterator[Chain]:
             *nvi_label_rule(plan, nvi),
             *helper_rules(nvi, number),
             *(("iifname vmap @uplink_returns", "jump precise") if plan.uplinks else ()),
+            *((f"jump presets_{number}",) if has_presets(plan, nvi) else ()),
             f"jump {GATE}",
             f"goto enter_{number}",
         )
@@ -328,6 +331,45 @@ def precise_lanes(plan: Plan) -> Iterator[Chain]:
         yield Chain(f"precise_{uplink.lane}", (lane,))
 
 
+def has_presets(plan: Plan, nvi: Nvi) -> bool:
+    """Whether a table that a route entry names decides which uplink's address a flow gets."""
+    picks = any(isinstance(snat.to, UplinkAddress) and not snat.to.name for snat in nvi.snats)
+    tables = any(each.table is not None and not each.sources for each in nvi.routes)
+    return bool(plan.uplinks) and picks and tables
+
+
+def presets(plan: Plan) -> Iterator[Chain]:
+    """``to = "uplink"`` where a route entry names a table: the address is that of the uplink that
+    the table leads to."""
+    marks = plan.marks
+    lanes: dict[int, None] = {}
+    for nvi in plan.nvis:
+        if not has_presets(plan, nvi):
+            continue
+        rules = []
+        for entry in nvi.routes:
+            if entry.sources:
+                continue
+            lane = said_lane(plan, entry) if entry.table is not None else None
+            verdict = "return" if lane is None else f"goto preset_{lane}"
+            rules += [f"{match} {verdict}" for _, match in translated_match(entry)]
+            if lane is not None:
+                lanes[lane] = None
+        yield Chain(f"presets_{plan.number(nvi)}", tuple(rules))
+    for lane in lanes:
+        yield Chain(
+            f"preset_{lane}",
+            (
+                set_ct_mark(marks, marks.forward_mask, 0),
+                set_fwmark(marks, marks.lane(lane)),
+                *(
+                    f'fib daddr . mark oifname "{name}" goto precise_{first}'
+                    for name, first in _first_lanes(plan).items()
+                ),
+            ),
+        )
+
+
 def nvi_label(number: int) -> int:
     """The conntrack label bit of the flows of NVI ``number``.
 
@@ -346,6 +388,9 @@ def _every_packet(plan: Plan) -> bool:
 
 
 def all_lanes(plan: Plan) -> tuple[int, ...]:
-    """Every lane that a flow can have: main, the uplinks, and the two that lead nowhere."""
+    """Every lane that a flow can have: main, the uplinks, those that route entries say, and the
+    two that lead nowhere."""
     marks = plan.marks
-    return (0, *sorted(uplink.lane for uplink in plan.uplinks), marks.refused, marks.nobody)
+    uplinks = (uplink.lane for uplink in plan.uplinks)
+    said = {lane for nvi in plan.nvis for each in nvi.routes if (lane := said_lane(plan, each))}
+    return (0, *sorted(uplinks), *sorted(said), marks.refused, marks.nobody)

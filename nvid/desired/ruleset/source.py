@@ -20,13 +20,13 @@ from nvid.configuration.values import (
     network_text,
 )
 from nvid.desired.objects import Family
-from nvid.desired.ruleset.bind import shared, translated_match
 from nvid.desired.ruleset.classify import drop
 from nvid.desired.ruleset.destination import prefix_maps
 from nvid.desired.ruleset.endpoint import UDP, is_independent, mapping_objects, reuse
 from nvid.desired.ruleset.first_match import disjoint
 from nvid.desired.ruleset.identity import chain_name
 from nvid.desired.ruleset.model import Chain, Dynamic, Map, Ruleset, join
+from nvid.desired.ruleset.route import shared, translated_match
 from nvid.desired.ruleset.selection import applies_to, match
 from nvid.desired.ruleset.words import (
     ADDRESS,
@@ -267,20 +267,30 @@ def _picked_uplink(plan: Plan, nvi: Nvi) -> Iterator[str]:
     marks = plan.marks
     if plan.uplinks:
         yield f"ct mark & {marks.forward_mask:#010x} vmap @preset_sources"
-    for family in FAMILIES:
-        able = tuple(
+    able = {
+        family: tuple(
             each for each in plan.uplinks if each.carries(family) and family in each.addresses
         )
-        for entry in nvi.routes:
-            match = translated_match(entry, family)
-            if entry.sources or match is None:
-                continue
-            named = [each for name in entry.via for each in able if each.name == name]
-            lane = named[0].lane if named else plan.uplink(entry.via[0]).lane
-            yield f"meta nfproto {NFPROTO[family]}{match} goto source_{lane}"
-        best = preferred(able, family)
-        if best:
-            yield f"meta nfproto {NFPROTO[family]} {shared(best, 'source')}"
+        for family in FAMILIES
+    }
+    best = {
+        family: shared(uplinks, "source")
+        for family in FAMILIES
+        if (uplinks := preferred(able[family], family))
+    }
+    for entry in nvi.routes:
+        if entry.sources:
+            continue
+        for family, asked in translated_match(entry):
+            if entry.via:
+                named = [each for name in entry.via for each in able[family] if each.name == name]
+                lane = named[0].lane if named else plan.uplink(entry.via[0]).lane
+                yield f"{asked} goto source_{lane}"
+            elif family in best:
+                # No uplink is picked here: one of a table has been found before, see presets.
+                yield f"{asked} {best[family]}"
+    for family, verdict in best.items():
+        yield f"meta nfproto {NFPROTO[family]} {verdict}"
 
 
 def uplink_sources(plan: Plan) -> Iterator[Chain]:

@@ -220,7 +220,19 @@ class TestSecondLookup:
 
     def test_the_first_healthy_uplink_of_an_entry(self) -> None:
         entry = '[[nvi.nvi0.route]]\nsource = "198.51.100.8/29"\nvia = ["isp2", "isp1"]\n'
-        assert self.rules(entry)[0] == ("meta nfproto ipv4 ip saddr 198.51.100.8/29 goto forward_2")
+        assert self.rules(entry)[0] == "ip saddr vmap @route_1_ip4_0"
+        found = maps(ruleset(snat('"198.51.100.8/29"') + entry))["route_1_ip4_0"]
+        assert found.elements == {"198.51.100.8/29": "goto forward_2"}
+
+    def test_entries_by_source_or_destination_alone_are_one_lookup_each(self) -> None:
+        by_source = "".join(
+            f'[[nvi.nvi0.route]]\nsource = "198.51.{n}.0/24"\nvia = "isp2"\n' for n in range(100)
+        )
+        by_destination = by_source.replace("source", "destination")
+        with_port = '[[nvi.nvi0.route]]\nport = 443\nvia = "isp2"\n'
+        rules = self.rules(by_source + by_destination + with_port)
+        assert rules[:2] == ["ip saddr vmap @route_1_ip4_0", "ip daddr vmap @route_1_ip4_1"]
+        assert rules[2] == "meta nfproto ipv4 meta l4proto { 6, 17 } th dport 443 goto forward_2"
 
     def test_an_address_of_an_uplink_leaves_by_that_uplink(self) -> None:
         text = "\n".join(self.rules(""))
