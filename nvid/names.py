@@ -12,6 +12,9 @@ from typing import Final
 TABLE: Final = "nvid"
 """The one nftables table, of family inet."""
 
+HOOKS_TABLE: Final = "nvid-hooks"
+"""A second table of family inet, with an owner: it keeps the NAT hooks while the daemon lives."""
+
 OWNER_CHAIN: Final = "owned_by_nvid"
 """An empty chain that tells nvid's table from somebody else's of the same name: table comments
 are lost in the JSON of nft 1.0.6."""

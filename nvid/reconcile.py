@@ -70,6 +70,7 @@ class Reconciler:
         self._state_dir = state_dir
         self._before = before
         self._nft = Nft()
+        self._holds_hooks = False
         kept = state.load(state_dir)
         self._state = kept if kept is not None else State()
         self._knows_numbers = kept is not None
@@ -198,11 +199,20 @@ class Reconciler:
             state_error=self._state_error,
         )
 
+    def hold_hooks(self) -> None:
+        """For a daemon: while it lives, a flushed ruleset takes no packet's translation away in
+        the middle of its way. Raises KernelRefused, NotPermitted."""
+        ruleset.hold_hooks(self._nft)
+        self._holds_hooks = True
+
     def remove_everything(self, daemon: Daemon) -> tuple[tuple[str, str], ...]:
         """``nvid down``: delete what nvid owns, end the flows that it translated, write the
         sysctls of before. Raises NotPermitted, KernelRefused, ForeignObject."""
         prepared = self.prepare(Configuration(daemon=daemon), down=True)
         self._apply(prepared, daemon)
+        if self._holds_hooks:
+            ruleset.release_hooks(self._nft)
+            self._holds_hooks = False
         marks = Marks(daemon.fwmark_mask)
         conntrack.end(conntrack.MarkFilter(marks.bound, marks.state_mask), lambda _: True)
         self._state = State()
@@ -241,17 +251,14 @@ class Reconciler:
     def _remember(self, prepared: Prepared, daemon: Daemon) -> None:
         """Keep what a death in the middle of the change must not lose: numbers, the sysctls as
         they are, and that flows are to be ended."""
-        ends = {
-            end.name
-            for pair in prepared.desired.pairs
-            for end in (pair.main, pair.peer)
-            if end is not None
-        }
-        found = {
-            path: value
-            for path, value in sysctls.before(prepared.difference.sysctls).items()
-            if path not in self._state.sysctls and path.split("/")[-2] not in ends
-        }
+        ends = {end.name for pair in prepared.desired.pairs for end in pair.ends}
+        others = [
+            change
+            for change in prepared.difference.sysctls
+            if change.object.path not in self._state.sysctls
+            and change.object.belongs_to not in ends
+        ]
+        found = sysctls.before(others)
         self._keep(
             State(
                 uplinks=dict(prepared.numbers.uplinks),

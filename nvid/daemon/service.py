@@ -99,6 +99,7 @@ class Service:
             first = await self._round(EVERYTHING)
             if not first.permitted:
                 raise NotPermitted(first.error)
+            await self._hold_hooks()
             await self._keep_configuration()
             notify.ready(headline(self._status()))
             log.info("running", config=str(self._path), status=headline(self._status()))
@@ -108,6 +109,13 @@ class Service:
             return await self._end()
         finally:
             await self._close()
+
+    async def _hold_hooks(self) -> None:
+        assert self._reconciler is not None
+        try:
+            await self._work(self._reconciler.hold_hooks)
+        except NvidError as error:
+            log.warning("cannot keep the NAT hooks over a flushed ruleset", reason=str(error))
 
     def _open_metrics(self) -> None:
         listen = self._loaded.configuration.daemon.metrics

@@ -46,6 +46,11 @@ class Pair:
         """Its identity in the kernel."""
         return self.nvi
 
+    @property
+    def ends(self) -> tuple[LinkEnd, ...]:
+        """The ends that are there."""
+        return tuple(end for end in (self.main, self.peer) if end is not None)
+
     def __str__(self) -> str:
         return f"pair {self.nvi}: {self.main or 'no main end'}; {self.peer or 'no peer end'}"
 
@@ -175,6 +180,11 @@ class Sysctl:
     def key(self) -> str:
         """Its identity in the kernel."""
         return self.path
+
+    @property
+    def belongs_to(self) -> str:
+        """The directory that it is in: for keys of an interface, the interface's name."""
+        return self.path.split("/")[-2]
 
     def __str__(self) -> str:
         return f"sysctl {self.path.replace('/', '.')} = {self.value}"

@@ -87,6 +87,6 @@ def _divide(
     changes: tuple[Change[Sysctl], ...], wanted: Iterable[Pair]
 ) -> tuple[list[Change[Sysctl]], list[Change[Sysctl]]]:
     """The sysctls of pairs, which must be right before the pair is up, and all others."""
-    ends = {end.name for pair in wanted for end in (pair.main, pair.peer) if end is not None}
-    first = [change for change in changes if change.object.path.split("/")[-2] in ends]
+    ends = {end.name for pair in wanted for end in pair.ends}
+    first = [change for change in changes if change.object.belongs_to in ends]
     return first, [change for change in changes if change not in first]

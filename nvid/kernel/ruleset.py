@@ -48,6 +48,29 @@ def apply(nft: Nft, transaction: Transaction) -> None:
         nft.run(text)
 
 
+def hold_hooks(nft: Nft) -> None:
+    """Keep this namespace's hooks of NAT and conntrack registered for as long as ``nft`` lives.
+
+    The kernel has one NAT hook for all nat chains of a namespace, and removes it with the last of
+    them (net/netfilter/nf_nat_core.c). ``nft flush ruleset`` may come while a packet is between
+    prerouting and postrouting: it would leave untranslated. A table with an owner stays when
+    somebody else flushes, and goes with its owner's socket (Linux 5.12). Raises KernelRefused.
+    """
+    table = f"inet {names.HOOKS_TABLE}"
+    chains = "".join(
+        f"add chain {table} {hook} {{ type nat hook {hook} priority {priority}; }}\n"
+        for hook, priority in (("prerouting", -100), ("output", -100), ("postrouting", 100))
+    )
+    # A rule that asks for a ct state keeps conntrack's hooks, wherever it stands.
+    tracking = f"add chain {table} tracking\nadd rule {table} tracking ct state invalid\n"
+    nft.run(f"add table {table} {{ flags owner; }}\n{chains}{tracking}")
+
+
+def release_hooks(nft: Nft) -> None:
+    """Take the table of ``hold_hooks`` away; only its owner can."""
+    nft.run(f"delete table inet {names.HOOKS_TABLE}\n")
+
+
 def counters(nft: Nft) -> dict[str, tuple[int, int]]:
     """Packets and bytes of every named counter."""
     shown = nft.show(f"list counters table inet {names.TABLE}") or []

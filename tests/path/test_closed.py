@@ -8,6 +8,8 @@ did not exist leaves by the wrong provider, with the wrong source, and is counte
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -131,6 +133,47 @@ class TestWhileNvidRepairs:
             for number in range(6):
                 site.use((TO_A_POOL + MORE, SNAT_TO_UPLINK)[number % 2])
                 assert_reachable(site)
+
+
+@contextlib.contextmanager
+def stopped(site: Site) -> Iterator[None]:
+    """The daemon does nothing for the length of a block."""
+    os.kill(site.nvid.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(site.nvid.pid, signal.SIGCONT)
+
+
+class TestAPacketInTheMiddle:
+    """The ruleset is flushed while a packet is between prerouting and postrouting."""
+
+    def test_is_still_translated(self, translating: Site) -> None:
+        """Somebody else's table gives packets the marks that they had got before the flush: of
+        lane 1, and of what is let pass."""
+        site = translating
+        with established(site) as flows, stopped(site):
+            site.router.nft("flush ruleset")
+            site.router.nft(
+                "table inet in_the_middle { chain prerouting { "
+                "type filter hook prerouting priority -90; "
+                'iifname "lan0" meta l4proto { tcp, udp } meta mark set 0x00c00100; '
+                'iifname "wan0" meta l4proto { tcp, udp } meta mark set 0x00400000; }; }'
+            )
+            try:
+                for flow in flows:
+                    flow.wait_for_answers()
+            finally:
+                site.router.nft("delete table inet in_the_middle")
+        for flow in flows:
+            assert len({each.address for each in flow.stop().sources}) == 1
+
+    def test_its_table_goes_with_the_daemon(self, translating: Site) -> None:
+        site = translating
+        assert "nvid-hooks" in site.router.run("nft", "list", "tables").stdout
+        site.nvid.kill()
+        assert "nvid-hooks" not in site.router.run("nft", "list", "tables").stdout
+        assert "table inet nvid\n" in site.router.run("nft", "list", "tables").stdout
 
 
 class TestWhileNvidIsDead:
