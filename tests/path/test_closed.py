@@ -157,6 +157,8 @@ class TestAPacketInTheMiddle:
             site.router.nft(
                 "table inet in_the_middle { chain prerouting { "
                 "type filter hook prerouting priority -90; "
+                # Nobody translates what conntrack does not know.
+                "ct state invalid drop; "
                 'iifname "lan0" meta l4proto { tcp, udp } meta mark set 0x00c00100; '
                 'iifname "wan0" meta l4proto { tcp, udp } meta mark set 0x00400000; }; }'
             )
