@@ -30,6 +30,20 @@ them by one integer comparison, however many pairs there are, and they outlive r
 PAIR_MTU: Final = 65535
 """Largest MTU of a veth: packets are fragmented, or refused, at the real interface only."""
 
+LOOPBACK: Final = "lo"
+"""What the NVIs of ``backend = "loopback"`` cross, all of them; its index is 1 in every network
+namespace (include/net/flow.h, LOOPBACK_IFINDEX)."""
+
+LOOPBACK_NEXTHOP: Final = 0x6E764C36
+"""Number of the one nexthop object ("nvL6") that IPv6 routes over lo go through. A route that names
+lo itself would be turned into an unreachable one (net/ipv6/route.c, fib6_is_reject)."""
+
+FILTER_PREFERENCE: Final = 7700
+FILTER_HANDLE: Final = 0x6E76
+FILTER_COOKIE: Final = b"nvid"
+"""nvid's one filter of traffic control, on what leaves by lo. The cookie (TCA_ACT_COOKIE) says
+whose it is; others' filters stay before and behind it."""
+
 MAIN_ROUTING_TABLE: Final = 254
 """RT_TABLE_MAIN of rtnetlink.h."""
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 
 from nvid.desired import Desired
-from nvid.desired.objects import Address, Neighbour, Pair, Route, Rule, Sysctl
+from nvid.desired.objects import Address, Neighbour, Nexthop, Pair, Redirect, Route, Rule, Sysctl
 from nvid.difference import Change, difference
 from nvid.transaction import ObservedTable, Transaction, transaction
 
@@ -20,6 +20,8 @@ class Observed:
     neighbours: tuple[Neighbour, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
+    nexthops: tuple[Nexthop, ...] = ()
+    redirects: tuple[Redirect, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
     table: ObservedTable | None = None
 
@@ -33,20 +35,34 @@ class Difference:
     neighbours: tuple[Change[Neighbour], ...] = ()
     routes: tuple[Change[Route], ...] = ()
     rules: tuple[Change[Rule], ...] = ()
+    nexthops: tuple[Change[Nexthop], ...] = ()
+    redirects: tuple[Change[Redirect], ...] = ()
     sysctls: tuple[Change[Sysctl], ...] = ()
     table: Transaction = field(default_factory=Transaction)
 
     def without(
-        self, *, routes: Collection[Hashable], sysctls: Collection[str], table: bool
+        self,
+        *,
+        routes: Collection[Hashable],
+        nexthops: Collection[int],
+        redirects: Collection[str],
+        sysctls: Collection[str],
+        table: bool,
     ) -> Difference:
-        """The same, leaving alone what nvid cannot have: new routes with these keys and the table
-        (where ``table`` says so), which are somebody else's, and sysctls that it cannot write."""
+        """The same, leaving alone what nvid cannot have: new routes with these keys, nexthops,
+        redirects and the table (where ``table`` says so), which are somebody else's, and what the
+        kernel does not let it have."""
         kept = tuple(
             each for each in self.routes if each.before is not None or each.object.key not in routes
         )
         writable = tuple(each for each in self.sysctls if each.object.path not in sysctls)
         return replace(
-            self, routes=kept, sysctls=writable, table=Transaction() if table else self.table
+            self,
+            routes=kept,
+            nexthops=tuple(each for each in self.nexthops if each.object.key not in nexthops),
+            redirects=tuple(each for each in self.redirects if each.object.key not in redirects),
+            sysctls=writable,
+            table=Transaction() if table else self.table,
         )
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -56,7 +72,9 @@ class Difference:
             ("link", self.pairs),
             ("address", self.addresses),
             ("neighbour", self.neighbours),
+            ("nexthop", self.nexthops),
             ("route", self.routes),
+            ("filter", self.redirects),
             ("sysctl", self.sysctls),
         ):
             for change in changes:
@@ -78,6 +96,8 @@ def differ(
         neighbours=difference(desired.neighbours, observed.neighbours),
         routes=difference(desired.routes, observed.routes),
         rules=difference(desired.rules, observed.rules),
+        nexthops=difference(desired.nexthops, observed.nexthops),
+        redirects=difference(desired.redirects, observed.redirects),
         sysctls=difference(desired.sysctls, observed.sysctls),
         table=transaction(desired.ruleset, observed.table, last_counters),
     )

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from nvid import explain as tracer
-from nvid import state
+from nvid import names, state
 from nvid.configuration import ConfigurationError, load, source
 from nvid.configuration.convert import convert
-from nvid.configuration.types import Daemon
+from nvid.configuration.types import Daemon, Nvi
 from nvid.configuration.values import IPAddress, TableRange
 from nvid.desired.numbers import allocate
 from nvid.desired.ruleset import identity
@@ -103,14 +103,18 @@ def explain(path: Path, packet: Packet) -> Answer:
         plan = Plan(configuration.daemon, configuration.nvis, uplinks, numbers, found.machine)
 
         def ask(destination: IPAddress, source: IPAddress, mark: int) -> Lookup:
-            # The translated packet comes out of the peer; asking for that end asks the second
-            # lookup. Without the pair (nvid is not running), the machine itself is asked.
-            peers = [nvi.peer for nvi in configuration.nvis if mark]
+            # The translated packet comes out of the peer, or out of lo; asking for that end asks
+            # the second lookup. Without it (nvid is not running), the machine itself is asked.
+            peers = [_far_end(nvi) for nvi in configuration.nvis if mark]
             index = next((found.indexes[name] for name in peers if name in found.indexes), None)
             return Lookup(*routes.look_up(ipr, destination, source, mark, found.interfaces, index))
 
         told = tracer.explain(configuration, plan, packet, ask)
     return Answer(asdict(told), "\n".join(told.steps), 0 if told.dropped is None else 1)
+
+
+def _far_end(nvi: Nvi) -> str:
+    return names.LOOPBACK if nvi.is_loopback else nvi.peer
 
 
 def packet_of(interface: str, protocol: str, source: str, destination: str) -> Packet:

@@ -18,7 +18,18 @@ from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers, allocate
 from nvid.desired.objects import Neighbour
 from nvid.errors import ForeignObject, NotPermitted, NvidError
-from nvid.kernel import announce, apply, conntrack, facts, routes, rules, ruleset, sysctls
+from nvid.kernel import (
+    announce,
+    apply,
+    conntrack,
+    facts,
+    nexthops,
+    redirects,
+    routes,
+    rules,
+    ruleset,
+    sysctls,
+)
 from nvid.kernel.netlink import session
 from nvid.kernel.nft import Nft
 from nvid.machine import Machine
@@ -59,6 +70,7 @@ class Prepared:
     difference: Difference
     numbers: Numbers
     foreign: tuple[str, ...]
+    makes_qdisc: bool
 
 
 class Reconciler:
@@ -109,24 +121,39 @@ class Reconciler:
             numbers = allocate(configuration, previous)
             foreign_rules = rules.foreign(ipr, daemon.protocol, daemon.rule_priority)
             desired = nothing() if down else self._desire(configuration, found.machine, numbers)
+            foreign_nexthops = nexthops.foreign(found.interfaces, daemon.protocol, desired.nexthops)
+            foreign_filters = redirects.foreign(found.indexes, desired.redirects)
             foreign_routes = routes.foreign(ipr, daemon.protocol, daemon.tables, desired.routes)
         foreign_table = self._look_at_table() if look_at_table or not self._knows_table else None
         observed = apply.observe(found, desired, daemon.protocol, self._table, self._state.sysctls)
         unwritable = sysctls.unwritable(desired.sysctls)
         difference = differ(desired, observed, self._counters).without(
             routes=foreign_routes.keys(),
+            nexthops=foreign_nexthops.keys(),
+            redirects=foreign_filters.keys() | self._refused.keys(),
             sysctls=self._refused.keys() | unwritable.keys(),
             table=foreign_table is not None,
         )
         foreign = {
             *foreign_rules,
             *foreign_routes.values(),
+            *foreign_nexthops.values(),
+            *foreign_filters.values(),
             *unwritable.values(),
             *self._refused.values(),
             *filter(None, (foreign_table,)),
         }
         return Prepared(
-            desired, found.machine, observed, difference, numbers, tuple(sorted(foreign))
+            desired,
+            found.machine,
+            observed,
+            difference,
+            numbers,
+            tuple(sorted(foreign)),
+            makes_qdisc=any(
+                each.after is not None and not redirects.has_qdisc(found.indexes[each.after.device])
+                for each in difference.redirects
+            ),
         )
 
     def check_window(self, daemon: Daemon) -> None:
@@ -235,6 +262,7 @@ class Reconciler:
             daemon.protocol,
             self._nft,
             self._state.sysctls,
+            own_qdisc=self._state.own_qdisc,
         )
         if prepared.difference.table and prepared.desired.ruleset is not None:
             self._table = as_observed(prepared.desired.ruleset)
@@ -269,6 +297,7 @@ class Reconciler:
                 flows_to_end=self._state.flows_to_end
                 or _observed_elements(prepared.observed, "offer")
                 != _elements(prepared.desired, "offer"),
+                own_qdisc=self._state.own_qdisc or prepared.makes_qdisc,
             )
         )
 
@@ -297,6 +326,8 @@ class Reconciler:
             ("neighbour", difference.neighbours, last.neighbours),
             ("route", difference.routes, last.routes),
             ("rule", difference.rules, last.rules),
+            ("nexthop", difference.nexthops, last.nexthops),
+            ("filter", difference.redirects, last.redirects),
             ("sysctl", difference.sysctls, last.sysctls),
         ):
             then = set(wanted_then)

@@ -38,6 +38,7 @@ class State(msgspec.Struct, frozen=True):
 
     ``flows_to_end`` is true from before the table offers flows of more interfaces until the flows
     that began untranslated there have been ended: a death in between must not leave them.
+    ``own_qdisc``: the clsact qdisc on lo was not there before nvid.
     """
 
     uplinks: dict[str, int] = {}
@@ -46,6 +47,7 @@ class State(msgspec.Struct, frozen=True):
     sysctls: dict[str, str] = {}
     window: Window | None = None
     flows_to_end: bool = False
+    own_qdisc: bool = False
 
     def check_window(self, daemon: Daemon) -> None:
         """Raises WindowChanged when the objects in the kernel were made with other numbers: they

@@ -169,6 +169,8 @@ global = "203.0.113.10"
     "every packet": MASQUERADE.replace("[nvi.nvi0]", '[nvi.nvi0]\npath = "every-packet"'),
     "fails open": MASQUERADE.replace("[nvi.nvi0]", '[nvi.nvi0]\non_failure = "open"'),
     "local traffic": MASQUERADE.replace("[nvi.nvi0]", "[nvi.nvi0]\nlocal = true"),
+    "over lo": EVERY_KIND.replace("[nvi.nvi0]", '[nvi.nvi0]\nbackend = "loopback"\nlocal = true'),
+    "a pair beside lo": TWO_NVIS.replace("[nvi.second]", '[nvi.second]\nbackend = "loopback"'),
     "globs": EVERY_KIND.replace('["lan0", "wan0", "wan1"]', '["lan*", "lan0", "wan*"]'),
     "absent interfaces": MASQUERADE.replace('"lan0",', '"lan0", "lan7", "ppp*",'),
     "interfaces named like words of nft": MASQUERADE.replace(

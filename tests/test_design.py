@@ -22,12 +22,14 @@ EXAMPLE = ROOT / "etc" / "examples" / "demo.toml"
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Configuration:
-    """The example of the demo, with `local` on, and with routes that name a table and an action:
-    then every chain and every rule is there."""
+    """The example of the demo, with `local` on, with routes that name a table and an action, and
+    beside an NVI that crosses lo: then every chain and every rule is there."""
     file = tmp_path_factory.mktemp("design") / "nvid.toml"
     text = EXAMPLE.read_text().replace("[nvi.nvi0]\n", "[nvi.nvi0]\nlocal = true\n")
     for says in ("table = 100", 'action = "blackhole"', 'action = "prohibit"'):
         text += f'\n[[nvi.nvi0.route]]\nprotocol = "gre"\n{says}\n'
+    text += '[nvi.nvi1]\ninterfaces = ["lan7"]\nbackend = "loopback"\npath = "every-packet"\n'
+    text += "helpers = { ftp = 21 }\n"
     file.write_text(text)
     return load(file).configuration
 
@@ -72,7 +74,7 @@ def test_chains_in_the_life_of_a_packet_exist(desired: Desired) -> None:
     made = {chain.name for chain in desired.ruleset.chains}
     base = [chain for chain in desired.ruleset.chains if chain.hook is not None]
     met = re.findall(r"(prerouting|forward|postrouting) +(-?\d+)  (\w+)", life)
-    assert len(met) == 9
+    assert len(met) == 10
     for hook, priority, chain_name in met:
         (chain,) = [chain for chain in base if chain.name == chain_name]
         assert chain.hook is not None

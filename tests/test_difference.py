@@ -115,12 +115,12 @@ def test_a_whole_difference_prints_one_line_for_each_change(name: str) -> None:
 def test_a_difference_of_nothing_is_false() -> None:
     desired = samples.desired(samples.MASQUERADE)
     same = Observed(
-        desired.pairs,
-        desired.addresses,
-        desired.neighbours,
-        desired.routes,
-        desired.rules,
-        desired.sysctls,
+        pairs=desired.pairs,
+        addresses=desired.addresses,
+        neighbours=desired.neighbours,
+        routes=desired.routes,
+        rules=desired.rules,
+        sysctls=desired.sysctls,
     )
     assert not any(kind != "ruleset" for kind, _ in differ(desired, same, {}).lines())
     assert differ(desired, same, {})

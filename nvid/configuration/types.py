@@ -80,7 +80,7 @@ __all__ = [
 
 
 class Nvi(Struct, frozen=True):
-    """A NAT Virtual Interface: its pair is `name` and `name` with a `p` after it."""
+    """A NAT Virtual Interface: its pair is `name` and `name` with a `p` after it, if it has one."""
 
     name: str
     interfaces: Annotated[
@@ -107,7 +107,8 @@ class Nvi(Struct, frozen=True):
         Key(
             "backend",
             read.choice("veth", "loopback"),
-            "what the flow crosses: a veth pair, or the loopback interface",
+            "what a flow crosses: `veth`, a pair of interfaces of its own; or `loopback`, the "
+            "machine's loopback interface, where there is to be no further one",
             '"veth"',
             default='"veth"',
         ),
@@ -200,6 +201,11 @@ class Nvi(Struct, frozen=True):
     def peer(self) -> str:
         """The name of the pair's other end."""
         return f"{self.name}p"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether flows cross the machine's loopback interface instead of a pair."""
+        return self.backend == "loopback"
 
     @property
     def key_path(self) -> str:

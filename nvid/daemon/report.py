@@ -28,7 +28,17 @@ from nvid.desired.ruleset.source import limit_counter
 from nvid.reconcile import Round
 
 _REMEMBERED_REPAIRS = 20
-KINDS = ("link", "address", "neighbour", "route", "rule", "sysctl", "ruleset")
+KINDS = (
+    "link",
+    "address",
+    "neighbour",
+    "nexthop",
+    "route",
+    "rule",
+    "filter",
+    "sysctl",
+    "ruleset",
+)
 _ACTIONS = {"+": "created", "~": "changed", "-": "deleted"}
 
 
@@ -121,7 +131,7 @@ def _nvi(nvi: Nvi, last: Round | None, usage: Usage) -> NviStatus:
 def _nvi_state(
     nvi: Nvi, last: Round | None, problems: list[str]
 ) -> Literal["up", "degraded", "down"]:
-    if last is None or not any(pair.nvi == nvi.name for pair in last.desired.pairs):
+    if last is None or nvi.name not in last.desired.crossable:
         return "down"
     return "degraded" if problems or last.error is not None else "up"
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from nvid import names
 from nvid.configuration.types import Configuration, Nvi
 from nvid.configuration.values import IPNetwork
 from nvid.desired import links, routing
 from nvid.desired.numbers import Numbers
-from nvid.desired.objects import Address, Neighbour, Pair, Route, Rule, Sysctl
+from nvid.desired.objects import Address, Neighbour, Nexthop, Pair, Redirect, Route, Rule, Sysctl
 from nvid.desired.pools import Proxied, proxied_addresses
 from nvid.desired.ruleset import Plan, Ruleset, ruleset
 from nvid.desired.sysctls import sysctls
@@ -26,7 +27,8 @@ __all__ = ["Desired", "desired_state", "nothing"]
 class Desired:
     """The wanted objects of every kind, and what could not be wanted, in words.
 
-    ``ruleset`` is None when there is to be no table at all. ``problems`` are by NVI name.
+    ``ruleset`` is None when there is to be no table at all. ``problems`` are by NVI name;
+    ``crossable`` are the NVIs whose pair, or lo, nvid can have.
     """
 
     pairs: tuple[Pair, ...] = ()
@@ -34,10 +36,13 @@ class Desired:
     neighbours: tuple[Neighbour, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
+    nexthops: tuple[Nexthop, ...] = ()
+    redirects: tuple[Redirect, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
     ruleset: Ruleset | None = None
     uplinks: tuple[UplinkState, ...] = ()
     problems: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    crossable: frozenset[str] = frozenset()
 
 
 def nothing() -> Desired:
@@ -48,12 +53,13 @@ def nothing() -> Desired:
 def desired_state(configuration: Configuration, machine: Machine, numbers: Numbers) -> Desired:
     """Everything that nvid wants to be in the kernel.
 
-    An NVI whose pair's name belongs to a foreign link keeps its chains and guards, so that its
-    traffic fails closed, but no object that would touch that link.
+    An NVI that cannot be crossed (a foreign link has its pair's name; lo is down) keeps its chains
+    and guards, so that its traffic fails closed, but no object that would touch that link.
     """
     daemon = configuration.daemon
     uplinks = uplink_states(configuration, machine, numbers)
-    owned = tuple(nvi for nvi in configuration.nvis if not foreign_ends(nvi, machine))
+    owned = tuple(nvi for nvi in configuration.nvis if not obstacles(nvi, machine))
+    with_pair = tuple(nvi for nvi in owned if not nvi.is_loopback)
     gateways = [gateway for uplink in uplinks for gateway in uplink.gateways.values()]
     proxied = {
         nvi.name: tuple(proxied_addresses(nvi, machine, gateways)) if "arp" in nvi.reach else ()
@@ -61,26 +67,35 @@ def desired_state(configuration: Configuration, machine: Machine, numbers: Numbe
     }
     all_proxied = [each for group in proxied.values() for each in group]
     return Desired(
-        pairs=tuple(links.pairs(owned, numbers)),
-        addresses=tuple(links.pair_addresses(owned, numbers)),
+        pairs=tuple(links.pairs(with_pair, numbers)),
+        addresses=tuple(links.pair_addresses(with_pair, numbers)),
         neighbours=(
-            *links.pair_neighbours(owned, numbers, machine),
+            *links.pair_neighbours(with_pair, numbers, machine),
             *dict.fromkeys(links.proxy_neighbours(all_proxied, machine)),
         ),
         routes=tuple(dict.fromkeys(routing.routes(daemon, owned, uplinks, numbers, machine))),
         rules=tuple(routing.rules(daemon, configuration.nvis, uplinks, numbers, machine)),
+        nexthops=tuple(routing.nexthops(owned, machine)),
+        redirects=tuple(routing.redirects(daemon, owned)),
         sysctls=_once(sysctls(configuration, owned, uplinks, all_proxied, machine)),
         ruleset=ruleset(Plan(daemon, configuration.nvis, uplinks, numbers, machine)),
         uplinks=uplinks,
         problems={
-            nvi.name: (*foreign_ends(nvi, machine), *_too_large(proxied.get(nvi.name, ())))
+            nvi.name: (*obstacles(nvi, machine), *_too_large(proxied.get(nvi.name, ())))
             for nvi in configuration.nvis
         },
+        crossable=frozenset(nvi.name for nvi in owned),
     )
 
 
-def foreign_ends(nvi: Nvi, machine: Machine) -> tuple[str, ...]:
-    """Links that have the name of one of the NVI's ends and are not nvid's, in words."""
+def obstacles(nvi: Nvi, machine: Machine) -> tuple[str, ...]:
+    """What keeps an NVI from being crossed, in words: links that have the name of one of its ends
+    and are not nvid's, or a loopback interface that is down."""
+    if nvi.is_loopback:
+        loopback = machine.interface(names.LOOPBACK)
+        if loopback is None or loopback.up:
+            return ()
+        return (f"{loopback.name} is down: bring it up with 'ip link set {loopback.name} up'",)
     return tuple(
         f"a link {name} exists that is not nvid's: rename or remove it, or rename the NVI"
         for name in (nvi.name, nvi.peer)

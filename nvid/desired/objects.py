@@ -92,8 +92,45 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class Nexthop:
+    """A nexthop object with nvid's protocol number: IPv6 packets that go through it leave by
+    ``device``, to no gateway (ip-nexthop(8))."""
+
+    number: int
+    device: str
+
+    @property
+    def key(self) -> int:
+        """Its identity in the kernel."""
+        return self.number
+
+    def __str__(self) -> str:
+        return f"nexthop ipv6 id {self.number} dev {self.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """A filter of traffic control: packets that leave by ``device`` with ``fwmark`` under
+    ``fwmask`` come in by it again, without the route and the flow that they had (tc-mirred(8))."""
+
+    device: str
+    fwmark: int
+    fwmask: int
+
+    @property
+    def key(self) -> str:
+        """Its identity in the kernel: there is one for a device."""
+        return self.device
+
+    def __str__(self) -> str:
+        mark = f"{self.fwmark:#x}/{self.fwmask:#x}"
+        return f"filter dev {self.device} egress fwmark {mark} redirect ingress dev {self.device}"
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """A route with nvid's protocol number. ``metric`` is the kernel's priority attribute."""
+    """A route with nvid's protocol number. ``metric`` is the kernel's priority attribute,
+    ``nexthop`` the number of the nexthop object that it goes through, which has the device."""
 
     table: int
     destination: IPNetwork
@@ -103,6 +140,7 @@ class Route:
     source: IPAddress | None = None
     metric: int = 0
     onlink: bool = False
+    nexthop: int | None = None
 
     @property
     def key(self) -> tuple[int, IPNetwork, int]:
@@ -114,6 +152,8 @@ class Route:
         words.append("default" if self.destination.prefixlen == 0 else str(self.destination))
         if self.destination.prefixlen == 0:
             words.append(f"ipv{self.destination.version}")
+        if self.nexthop is not None:
+            words += ["nhid", str(self.nexthop)]
         if self.gateway is not None:
             words += ["via", str(self.gateway)]
         if self.device is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 
 from nvid import names
@@ -10,7 +11,7 @@ from nvid.configuration.types import Daemon, Nvi
 from nvid.configuration.values import IPAddress, IPNetwork
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
-from nvid.desired.objects import Family, Route, Rule
+from nvid.desired.objects import Family, Nexthop, Redirect, Route, Rule
 from nvid.desired.pools import routed_networks
 from nvid.desired.uplinks import FAMILIES, UplinkState, preferred
 from nvid.machine import Machine
@@ -155,7 +156,9 @@ def _guard_rules(
         table=names.MAIN_ROUTING_TABLE,
     )
     for nvi in nvis:
-        yield _blackhole(daemon, family, RuleOffset.PEER_UNMARKED, nvi.peer)
+        # What comes out of lo without a mark is the machine's own.
+        if not nvi.is_loopback:
+            yield _blackhole(daemon, family, RuleOffset.PEER_UNMARKED, nvi.peer)
     yield Rule(family, base + RuleOffset.POOLS, table=pools_table(daemon))
     for name in closed_interfaces(nvis, machine):
         yield _blackhole(daemon, family, RuleOffset.GUARD, name)
@@ -289,10 +292,39 @@ def connected_networks(machine: Machine, family: Family) -> tuple[IPNetwork, ...
 
 def _nvi_routes(daemon: Daemon, nvi: Nvi, number: int, family: Family) -> Iterator[Route]:
     table = nvi_table(daemon, number)
-    gateway: IPAddress = names.pair_gateway_ipv4(number) if family == 4 else names.PAIR_GATEWAY_IPV6
-    yield _default(table, family, nvi.name, gateway)
+    if nvi.is_loopback:
+        yield replace(_over_loopback(family), table=table, destination=_ALL[family])
+    else:
+        gateway: IPAddress = (
+            names.pair_gateway_ipv4(number) if family == 4 else names.PAIR_GATEWAY_IPV6
+        )
+        yield _default(table, family, nvi.name, gateway)
     if nvi.on_failure == "closed":
         yield _last_route(table, family)
+
+
+def _over_loopback(family: Family) -> Route:
+    """A route into lo, where there is nobody to be a gateway."""
+    return Route(
+        names.MAIN_ROUTING_TABLE,
+        _ALL[family],
+        device=names.LOOPBACK,
+        metric=_metric(family),
+        nexthop=None if family == 4 else names.LOOPBACK_NEXTHOP,
+    )
+
+
+def nexthops(nvis: Iterable[Nvi], machine: Machine) -> Iterator[Nexthop]:
+    """The object that IPv6 routes over lo go through, where there are such routes."""
+    if machine.ipv6 and any(nvi.is_loopback for nvi in nvis):
+        yield Nexthop(names.LOOPBACK_NEXTHOP, names.LOOPBACK)
+
+
+def redirects(daemon: Daemon, nvis: Iterable[Nvi]) -> Iterator[Redirect]:
+    """What makes a crossing of lo: packets whose lane is chosen lose their route there."""
+    marks = Marks(daemon.fwmark_mask)
+    if any(nvi.is_loopback for nvi in nvis):
+        yield Redirect(names.LOOPBACK, marks.in_lane, marks.state_mask)
 
 
 def _default(table: int, family: Family, device: str, gateway: IPAddress) -> Route:
@@ -318,15 +350,16 @@ def _pool_routes(
     for network in routed_networks(nvi, machine):
         if network.version == 6 and not machine.ipv6:
             continue
-        into_pair = {
-            "destination": network,
-            "device": nvi.name,
-            "source": sources.get(network.version),
-            "metric": _metric(network.version),
-        }
-        yield Route(pools_table(daemon), **into_pair)  # type: ignore[arg-type]
+        family: Family = 4 if network.version == 4 else 6
+        into_nvi = (
+            _over_loopback(family)
+            if nvi.is_loopback
+            else Route(names.MAIN_ROUTING_TABLE, network, device=nvi.name, metric=_metric(family))
+        )
+        into_nvi = replace(into_nvi, destination=network, source=sources.get(family))
+        yield replace(into_nvi, table=pools_table(daemon))
         if "route" in nvi.reach:
-            yield Route(names.MAIN_ROUTING_TABLE, **into_pair)  # type: ignore[arg-type]
+            yield into_nvi
 
 
 def router_addresses(

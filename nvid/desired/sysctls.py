@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from nvid import names
 from nvid.configuration.types import Configuration, Nvi
 from nvid.desired.objects import Sysctl
 from nvid.desired.pools import Proxied, global_networks
@@ -27,11 +28,11 @@ def sysctls(
     proxied: Iterable[Proxied],
     machine: Machine,
 ) -> Iterator[Sysctl]:
-    """All of them, in the order in which they may be written; ``nvis`` are those whose pair is
-    nvid's own."""
+    """All of them, in the order in which they may be written; ``nvis`` are those that can be
+    crossed."""
     nvis, uplinks = tuple(nvis), tuple(uplinks)
     for nvi in nvis:
-        yield from _pair(nvi, machine)
+        yield from _loopback(machine) if nvi.is_loopback else _pair(nvi, machine)
     yield from _uplinks(uplinks, machine)
     yield from _proxies(proxied, machine)
     yield from _conntrack(configuration)
@@ -71,13 +72,31 @@ def _pair(nvi: Nvi, machine: Machine) -> Iterator[Sysctl]:
     yield Sysctl(f"{peer}/rp_filter", "2" if strict else "0")
 
 
+def _loopback(machine: Machine) -> Iterator[Sysctl]:
+    """What a peer has, for the same reasons. The machine's own packets are not concerned: they keep
+    their route over lo, and so never get to where these keys are asked."""
+    loopback = f"net/ipv4/conf/{names.LOOPBACK}"
+    yield Sysctl(f"{loopback}/send_redirects", "0")
+    if machine.ipv6:
+        yield Sysctl(f"net/ipv6/conf/{names.LOOPBACK}/disable_ipv6", "0")
+    yield Sysctl(f"{loopback}/accept_local", "1")
+    yield _loose(names.LOOPBACK, machine)
+    yield Sysctl(f"{loopback}/forwarding", "1")
+
+
+def _loose(interface: str, machine: Machine) -> Sysctl:
+    """The larger of all and the interface's own must be 0 or 2."""
+    accepts = {"0": {"0", "2"}, "1": {"2"}, "2": {"0", "1", "2"}}
+    present = machine.sysctls.get(IPV4_ALL_RP_FILTER, "0")
+    return Sysctl(
+        f"net/ipv4/conf/{interface}/rp_filter", "2", frozenset(accepts.get(present, {"2"}))
+    )
+
+
 def _uplinks(uplinks: tuple[UplinkState, ...], machine: Machine) -> Iterator[Sysctl]:
     """Replies come in by an uplink that the main table's default route does not name."""
     for interface in dict.fromkeys(uplink.interface for uplink in uplinks if uplink.present):
-        path = f"net/ipv4/conf/{interface}/rp_filter"
-        accepts = {"0": {"0", "2"}, "1": {"2"}, "2": {"0", "1", "2"}}
-        present = machine.sysctls.get(IPV4_ALL_RP_FILTER, "0")
-        yield Sysctl(path, "2", frozenset(accepts.get(present, {"2"})))
+        yield _loose(interface, machine)
 
 
 def _proxies(proxied: Iterable[Proxied], machine: Machine) -> Iterator[Sysctl]:

@@ -1,22 +1,26 @@
 """Observe everything, and apply a difference in the order that opens no gap.
 
-Creating goes: guards (rules), pair, its sysctls, its addresses and neighbours, routes, then the
-table in one transaction, and only then forwarding. Whatever is missing in between, the guards or
-the table stop what is not translated yet. Deleting goes the other way round, guards last.
+Creating goes: guards (rules), pair, its sysctls, its addresses and neighbours, routes, what is
+redirected on lo, then the table in one transaction, and only then forwarding. Whatever is missing
+in between, the guards or the table stop what is not translated yet. Deleting goes the other way
+round, guards last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nvid.desired import Desired
 from nvid.desired.objects import Pair, Sysctl
 from nvid.difference import Change
+from nvid.errors import KernelRefused
 from nvid.kernel import (
     addresses,
     facts,
     links,
     neighbours,
+    nexthops,
+    redirects,
     routes,
     rules,
     ruleset,
@@ -45,6 +49,8 @@ def observe(
             ),
             routes=routes.observe(ipr, protocol, found.interfaces),
             rules=rules.observe(ipr, protocol),
+            nexthops=nexthops.observe(found.interfaces, protocol),
+            redirects=redirects.observe(found.indexes),
             sysctls=sysctls.observe(desired.sysctls, originals),
             table=table,
         )
@@ -56,8 +62,12 @@ def apply(
     protocol: int,
     nft: Nft,
     originals: dict[str, str],
+    *,
+    own_qdisc: bool,
 ) -> dict[str, str]:
-    """Make the changes; the answer says, by path, which optional sysctls the kernel refused.
+    """Make the changes; the answer says which of those that nothing else depends on the kernel
+    refused: optional sysctls by path, redirects by device. ``own_qdisc``: nvid made what they
+    hang on.
 
     Raises KernelRefused or NotPermitted at the first one that fails: what came before it stays,
     and stays closed.
@@ -71,16 +81,29 @@ def apply(
         addresses.make(ipr, difference.addresses, indexes)
         links.raise_up(ipr, (each.after for each in difference.pairs if each.after is not None))
         neighbours.make(ipr, difference.neighbours, indexes, protocol)
+        nexthops.make(difference.nexthops, indexes, protocol)
         routes.make(ipr, difference.routes, indexes, protocol)
+        refused = _redirect(difference, indexes)
         ruleset.apply(nft, difference.table)
-        refused = sysctls.write(other_sysctls)
+        refused |= sysctls.write(other_sysctls)
         sysctls.restore(difference.sysctls, originals)
         neighbours.remove(ipr, difference.neighbours, indexes, protocol)
+        redirects.remove(difference.redirects, indexes, own_qdisc=own_qdisc)
         routes.remove(ipr, difference.routes, indexes, protocol)
+        nexthops.remove(difference.nexthops)
         addresses.remove(ipr, difference.addresses, indexes)
         links.remove(ipr, difference.pairs)
         rules.remove(ipr, difference.rules, protocol)
     return refused
+
+
+def _redirect(difference: Difference, indexes: Mapping[str, int]) -> dict[str, str]:
+    """Redirects, or why there are none: their NVIs stay closed, and others do not suffer."""
+    try:
+        redirects.make(difference.redirects, indexes)
+    except KernelRefused as error:
+        return {each.object.device: str(error) for each in difference.redirects}
+    return {}
 
 
 def _divide(

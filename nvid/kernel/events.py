@@ -29,7 +29,10 @@ _SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 8 << 20
 
 # rtnetlink.h: RTNLGRP_* and RTM_*.
-_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 24, 25)
+_GROUPS = (1, 3, 4, 5, 7, 8, 9, 11, 19, 24, 25)
+_RTNLGRP_NEXTHOP = 32
+_RTM_QDISCS_AND_FILTERS = (36, 37, 44, 45)
+_LOOPBACK_INDEX = 1
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 _RTM_NEWNEIGH, _RTM_DELNEIGH = 28, 29
 _NTF_PROXY = 0x08
@@ -72,6 +75,7 @@ class Watch:
         self._touched = False
         self.routing = _open(_NETLINK_ROUTE)
         self.routing.bind((0, sum(1 << group - 1 for group in _GROUPS)))
+        self.routing.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _RTNLGRP_NEXTHOP)
         self.netfilter = _open(_NETLINK_NETFILTER)
         self.netfilter.bind((0, 0))
         try:
@@ -103,6 +107,8 @@ class Watch:
         if kind in (_RTM_NEWNEIGH, _RTM_DELNEIGH):
             index, _, flags = struct.unpack_from("=iHB", body, 4)
             return index in self._own_interfaces() or bool(flags & _NTF_PROXY)
+        if kind in _RTM_QDISCS_AND_FILTERS:
+            return bool(struct.unpack_from("=i", body, 4)[0] == _LOOPBACK_INDEX)
         return True
 
     def read_netfilter(self) -> Iterator[Event]:

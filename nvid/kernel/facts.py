@@ -11,6 +11,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
+from nvid import names
 from nvid.configuration.types import Configuration
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
@@ -120,4 +121,8 @@ def numbers_in_kernel(ipr: IPRoute, configuration: Configuration, facts: Facts) 
                         uplinks[uplink.name] = lane
             elif number and rule.table == nvi_table(daemon, number) and route.device:
                 nvis[route.device] = number
+    # Over lo they all look alike; one alone is known.
+    alike = [nvi.name for nvi in configuration.nvis if nvi.is_loopback]
+    if (number := nvis.pop(names.LOOPBACK, None)) and len(alike) == 1:
+        nvis[alike[0]] = number
     return Numbers(uplinks, nvis, named)

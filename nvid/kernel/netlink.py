@@ -13,8 +13,21 @@ from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from nvid.errors import KernelRefused, NotPermitted
+
+# pyroute2 0.9 knows the attributes of routes up to RTA_EXPIRES (linux/rtnetlink.h).
+rtmsg.nla_map = (
+    *rtmsg.nla_map[:24],
+    ("RTA_PAD", "none"),
+    ("RTA_UID", "uint32"),
+    ("RTA_TTL_PROPAGATE", "uint8"),
+    ("RTA_IP_PROTO", "uint8"),
+    ("RTA_SPORT", "be16"),
+    ("RTA_DPORT", "be16"),
+    ("RTA_NH_ID", "uint32"),
+)
 
 AF_FAMILY = {4: 2, 6: 10}
 """AF_INET and AF_INET6 of Linux."""

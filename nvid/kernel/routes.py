@@ -80,6 +80,7 @@ def _route(message: Any, interfaces: Mapping[int, str]) -> Route:
         source=ip_address(source) if source else None,
         metric=message.get("priority") or 0,
         onlink=bool(message["flags"] & RTNH_F_ONLINK),
+        nexthop=message.get("nh_id"),
     )
 
 
@@ -147,7 +148,9 @@ def _send(
         "proto": protocol,
         "type": route.kind,
     }
-    if route.device is not None:
+    if route.nexthop is not None:
+        fields["nh_id"] = route.nexthop
+    elif route.device is not None:
         index = indexes.get(route.device)
         if index is None:
             return

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nvid import names
 from tests import samples
 from tests.commands.conftest import Router, converged, metric, plan
 from tests.lab import Lab, Nvid, wait_until
@@ -22,6 +23,14 @@ global = "203.0.113.9"
 [[nvi.nvi0.static]]
 local  = "fd00:1::9"
 global = "2001:db8:1::9"
+
+[nvi.nvi1]
+interfaces = ["dmz0"]
+backend    = "loopback"
+
+[[nvi.nvi1.static]]
+local  = "fd00:2::2"
+global = "2001:db8:100:7::2"
 """
 )
 
@@ -41,6 +50,10 @@ class Disturbance:
 
 def ip(name: str, kind: str, *commands: str, silent: bool = False) -> Disturbance:
     return Disturbance(name, kind, tuple(f"ip {each}" for each in commands), silent)
+
+
+def tc(name: str, *commands: str) -> Disturbance:
+    return Disturbance(name, "filter", tuple(f"tc {each}" for each in commands))
 
 
 def nft(name: str, *commands: str) -> Disturbance:
@@ -112,6 +125,17 @@ DISTURBANCES = [
         "route",
         "route add 198.18.77.0/24 dev lan0 proto 77 table 7701",
     ),
+    ip("a nexthop deleted", "nexthop", f"nexthop del id {names.LOOPBACK_NEXTHOP}"),
+    ip(
+        "a nexthop changed",
+        "nexthop",
+        f"nexthop del id {names.LOOPBACK_NEXTHOP}",
+        f"-6 nexthop add id {names.LOOPBACK_NEXTHOP} dev lan0 protocol 77",
+    ),
+    ip("a route over lo deleted", "route", "-6 route del 2001:db8:100:7::2 table 7700"),
+    tc("the filter on lo deleted", "filter del dev lo egress pref 7700"),
+    tc("all filters on lo deleted", "filter del dev lo egress"),
+    tc("the qdisc on lo deleted", "qdisc del dev lo clsact"),
     nft("the ruleset flushed", "flush ruleset"),
     nft("the table deleted", "delete table inet nvid"),
     nft("a rule inserted", "insert rule inet nvid classify drop"),
@@ -126,8 +150,8 @@ DISTURBANCES = [
     ),
     nft("a chain added", "add chain inet nvid somebodys"),
     nft("a policy changed", "chain inet nvid bind '{ policy drop; }'"),
-    nft("an element added", "add element inet nvid snat_of '{ other : accept }'"),
-    nft("an element deleted", "delete element inet nvid snat_of '{ nvi0 }'"),
+    nft("an element added", "add element inet nvid snat_of '{ 7 : accept }'"),
+    nft("an element deleted", "delete element inet nvid snat_of '{ 0x00800100 }'"),
     nft("a map emptied", "flush map inet nvid offer"),
     nft(
         "a map deleted",
@@ -145,6 +169,7 @@ DISTURBANCES = [
     sysctl("net.ipv4.conf.nvi0.forwarding", "0"),
     sysctl("net.ipv4.conf.nvi0p.rp_filter", "1"),
     sysctl("net.ipv4.conf.nvi0p.accept_local", "0"),
+    sysctl("net.ipv4.conf.lo.accept_local", "0"),
     sysctl("net.ipv4.conf.lan0.forwarding", "0"),
     sysctl("net.ipv6.conf.all.forwarding", "0"),
     sysctl("net.ipv6.conf.nvi0.disable_ipv6", "1"),

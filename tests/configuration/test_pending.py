@@ -28,7 +28,6 @@ REFUSED = [
         "echo requests",
     ),
     ('[tenant]\nred.interfaces = "vlan1"', "tenant.red", "tenants"),
-    (f'{NVI}backend = "loopback"', "nvi.nvi0.backend", "loopback"),
     (
         f'{NVI}[[nvi.nvi0.snat]]\nsource = "fd00::/64"\nto = "2001:db8::/64"\n'
         'mapping = "endpoint-independent"',
@@ -65,7 +64,7 @@ def test_the_target_tenant_is_refused(problems: Callable[..., tuple[Problem, ...
 @pytest.mark.parametrize(
     "text",
     [
-        f'{NVI}backend = "veth"',
+        f'{NVI}backend = "loopback"',
         f"[conntrack]\nmax = 262144\n{NVI}",
         f"{NVI}helpers = {{ ftp = 21 }}",
         f'{STATIC}protocol = "tcp"\nlocal_port = 80\nglobal_port = 80',

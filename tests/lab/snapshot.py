@@ -45,9 +45,9 @@ class MachineState:
 def machine_state(namespace: Namespace) -> MachineState:
     """Look at everything in a namespace that a router's software could have changed.
 
-    Links (name, MTU, flags, alias, group), addresses, rules, the routes of all tables, permanent
-    and proxy neighbours, queueing disciplines, the nftables ruleset without its counters, and the
-    values under /proc/sys/net that do not vary by themselves.
+    Links (name, MTU, flags, alias, group), addresses, rules, the routes of all tables, nexthop
+    objects, permanent and proxy neighbours, queueing disciplines, the nftables ruleset without its
+    counters, and the values under /proc/sys/net that do not vary by themselves.
     """
     ruleset = namespace.run("nft", "-s", "list", "ruleset").stdout
     return MachineState(
@@ -62,6 +62,7 @@ def machine_state(namespace: Namespace) -> MachineState:
             ),
             "rule": _both(namespace, _text, "rule", "show"),
             "route": _both(namespace, _route, "route", "show", "table", "all"),
+            "nexthop": _lines(_ask(namespace, "nexthop", "show"), _text),
             "neighbour": _both(namespace, _neighbour, "neigh", "show", "nud", "permanent"),
             "proxy": _both(namespace, _neighbour, "neigh", "show", "proxy"),
             "qdisc": _qdiscs(namespace),

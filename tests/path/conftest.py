@@ -45,10 +45,17 @@ def path(request: pytest.FixtureRequest) -> str:
     return found
 
 
+@pytest.fixture(params=["veth", "loopback"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """What flows cross. A file for which it makes no difference says one."""
+    found: str = request.param
+    return found
+
+
 @pytest.fixture
-def site(ground: Site, path: str) -> Site:
-    """The site, with `path` in its configurations."""
-    ground.path = path
+def site(ground: Site, backend: str, path: str) -> Site:
+    """The site, with `backend` and `path` in its configurations."""
+    ground.backend, ground.path = backend, path
     return ground
 
 

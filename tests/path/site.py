@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ _GUEST = (("10.{}.0.1/24", "10.{}.0.2/24"), ("fd00:{}::1/64", "fd00:{}::2/64"))
 class Site:
     """TwoUplinks with a second LAN, providers that drop what is not their own, and nvid.
 
-    `path` is written into every configuration that `use` makes.
+    `path` and `backend` are written into every configuration that `use` makes.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Site:
     ) -> None:
         self.lab = lab
         self.path = "first-packet"
+        self.backend = "veth"
         self.network: TwoUplinks = two_uplinks(
             lab, default_route=default_route, forwarding=forwarding
         )
@@ -185,7 +187,7 @@ class Site:
         quoted = ", ".join(f'"{interface}"' for interface in interfaces)
         return (
             f"{uplinks}\n[nvi.nvi0]\ninterfaces = [{quoted}]\n"
-            f'path = "{self.path}"\n{keys}\n{entries}'
+            f'path = "{self.path}"\nbackend = "{self.backend}"\n{keys}\n{entries}'
         )
 
     def use(
@@ -272,10 +274,15 @@ class Site:
             process.terminate()
             process.wait(5)
 
-    def pair_packets(self) -> int:
-        """How many packets have entered the pair of nvi0."""
-        path = "/sys/class/net/nvi0/statistics/tx_packets"
-        return int(self.router.run("cat", path).stdout)
+    def crossings(self) -> int:
+        """How many packets have entered the pair of nvi0, or left by lo, redirected or not."""
+        device = "nvi0" if self.backend == "veth" else "lo"
+        path = f"/sys/class/net/{device}/statistics/tx_packets"
+        sent = int(self.router.run("cat", path).stdout)
+        if self.backend == "loopback":
+            shown = self.router.run("tc", "-s", "filter", "show", "dev", "lo", "egress").stdout
+            sent += sum(int(number) for number in re.findall(r"(\d+) pkt", shown))
+        return sent
 
     @contextlib.contextmanager
     def without_carrier(self, isp: Namespace) -> Iterator[None]:

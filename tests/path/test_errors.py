@@ -255,8 +255,8 @@ to = ["198.51.100.8/29", "2001:db8:100::10/124"]
 
 @contextlib.contextmanager
 def unreachable(site: Site) -> Iterator[None]:
-    before = site.pair_packets()
+    before = site.crossings()
     with pytest.raises(Unanswered, match="No route to host"):
         yield
     # At most one packet for each attempt of TCP to connect, and the error about it.
-    assert site.pair_packets() - before <= 6
+    assert site.crossings() - before <= 6

@@ -13,6 +13,7 @@ TWO_NVIS = (
 [nvi.nvi0]
 interfaces = ["lan0", "wan0"]
 path = "{path}"
+backend = "{backend}"
 
 [[nvi.nvi0.snat]]
 source = ["10.1.0.0/24", "fd00:1::/64"]
@@ -21,6 +22,7 @@ to = ["198.51.100.8", "2001:db8:100::8"]
 [nvi.nvi1]
 interfaces = ["dmz0", "wan1"]
 path = "{other}"
+backend = "{other_backend}"
 
 [[nvi.nvi1.snat]]
 source = ["10.2.0.0/24", "fd00:2::/64"]
@@ -94,28 +96,40 @@ def answered(host: Namespace, family: Family) -> bool:
         return False
 
 
+@pytest.mark.parametrize("other_backend", ["veth", "loopback"], ids="beside {}".format)
 class TestTwoNvis:
-    def test_each_translates_its_own_interfaces(self, site: Site, family: Family) -> None:
-        use_two(site)
+    def test_each_translates_its_own_interfaces(
+        self, site: Site, family: Family, other_backend: str
+    ) -> None:
+        use_two(site, other_backend)
         assert site.client.ask_tcp(family.server, TCP).address == family.pool(8)
         assert site.host.ask_tcp(family.server, TCP).address == family.pool2(20)
         assert site.client.ping(family.server)
         assert site.host.ping(family.server)
 
-    def test_statics_of_one_are_reached_from_outside(self, site: Site, family: Family) -> None:
-        use_two(site)
+    def test_statics_of_one_are_reached_from_outside(
+        self, site: Site, family: Family, other_backend: str
+    ) -> None:
+        use_two(site, other_backend)
         address = family.pool2(20)
         assert site.server.ask_tcp(address, TCP, source=family.server).address == family.server
 
-    def test_from_one_to_the_other(self, site: Site, family: Family) -> None:
+    def test_from_one_to_the_other(self, site: Site, family: Family, other_backend: str) -> None:
         """The client is behind nvi0. The other NVI's static is no business of nvi0's: unreachable,
         and nothing circles between the pairs."""
-        use_two(site)
-        before = site.pair_packets()
+        use_two(site, other_backend)
+        before = site.crossings()
         with pytest.raises(Unanswered):
             site.client.ask_tcp(family.pool2(20), TCP, timeout=1)
-        assert site.pair_packets() - before <= 4
+        assert site.crossings() - before <= 4
 
 
-def use_two(site: Site) -> None:
-    site.use_whole(TWO_NVIS.format(path=site.path, other=OTHER_PATH[site.path]))
+def use_two(site: Site, other_backend: str) -> None:
+    site.use_whole(
+        TWO_NVIS.format(
+            path=site.path,
+            other=OTHER_PATH[site.path],
+            backend=site.backend,
+            other_backend=other_backend,
+        )
+    )

@@ -14,6 +14,12 @@ TABLE = 4242
 """A routing table of the administrator's; its default route leads to isp2."""
 
 
+@pytest.fixture
+def backend() -> str:
+    """It makes no difference here."""
+    return "veth"
+
+
 def route(*keys: str) -> str:
     return "\n".join(["[[nvi.nvi0.route]]", *keys, ""])
 

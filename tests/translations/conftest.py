@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.path.conftest import (
+    backend,
     default_route,
     family,
     ground,
@@ -12,4 +13,13 @@ from tests.path.conftest import (
     site,
 )
 
-__all__ = ["default_route", "family", "ground", "lab", "path", "pytest_pyfunc_call", "site"]
+__all__ = [
+    "backend",
+    "default_route",
+    "family",
+    "ground",
+    "lab",
+    "path",
+    "pytest_pyfunc_call",
+    "site",
+]

@@ -41,6 +41,12 @@ MOST_GROWTH = 4096
 
 
 @pytest.fixture
+def backend() -> str:
+    """It makes no difference here."""
+    return "veth"
+
+
+@pytest.fixture
 def path() -> str:
     """The rules of translations are the same for both paths."""
     return "first-packet"

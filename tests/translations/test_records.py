@@ -24,6 +24,12 @@ to = ["198.51.100.9", "2001:db8:100::9"]
 
 
 @pytest.fixture
+def backend() -> str:
+    """It makes no difference here."""
+    return "veth"
+
+
+@pytest.fixture
 def path() -> str:
     """The rules of translations are the same for both paths."""
     return "first-packet"

@@ -1,7 +1,8 @@
 """The desired nftables table, as a value.
 
 Read ``classify`` first: it follows a packet into the NVI. Then ``translate`` (DNAT and SNAT),
-``bind`` (the lane), ``account`` (counters), ``guard`` (what must not leave).
+``bind`` (the lane), ``crossing`` (out of the pair), ``account`` (counters), ``guard`` (what must
+not leave).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from nvid import names
 from nvid.desired.ruleset.account import accounting, labels_of
 from nvid.desired.ruleset.bind import binding
 from nvid.desired.ruleset.classify import classification
+from nvid.desired.ruleset.crossing import crossing
 from nvid.desired.ruleset.guard import guards
 from nvid.desired.ruleset.helpers import helper_objects
 from nvid.desired.ruleset.model import Chain, Ruleset, join
@@ -26,6 +28,7 @@ def ruleset(plan: Plan) -> Ruleset:
     return join(
         [
             Ruleset((Chain(names.OWNER_CHAIN),)),
+            crossing(plan),
             classification(plan, count_rules),
             translation(plan, label_bits),
             binding(plan, count_rules),

@@ -14,6 +14,7 @@ from nvid.desired.ruleset.route import decides, routes, said_lane
 from nvid.desired.ruleset.words import (
     ADDRESS,
     IP,
+    TO_LOOPBACK,
     TO_MAIN,
     Plan,
     one_of,
@@ -31,6 +32,10 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
     marks = plan.marks
     field = f"ct mark & {marks.forward_mask:#010x}"
     rules = [f"{TO_MAIN} goto bind_flow"]
+    if plan.crosses_loopback:
+        # All else that leaves by lo is the machine's own.
+        entering = f"meta mark & {marks.state_mask:#010x} == {marks.entering:#010x}"
+        rules.append(f"{TO_LOOPBACK} {entering} goto bind_flow")
     if plan.uplinks:
         rules.append("oifname vmap @leaving")
     flow = [
@@ -46,12 +51,12 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
     flow += accounting
     flow += [f"{IP[family]} daddr vmap @{unused.name}" for family, unused in unused_maps(plan)]
     if any(decides(nvi) for nvi in plan.nvis):
-        flow.append("oifname vmap @decisions_of")
+        flow.append(f"{plan.entered} @decisions_of")
     if plan.uplinks:
         # The lane is decided where main knows the destination precisely, and where
         # snat to = "uplink" has chosen it together with the address.
         flow.append(f"{field} vmap @preset_lanes")
-    flow.append("oifname vmap @route_of")
+    flow.append(f"{plan.entered} @route_of")
     chains = Ruleset(
         (
             Chain("bind", tuple(rules), Hook("filter", "postrouting", AFTER_SNAT)),
@@ -67,14 +72,8 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
 def _maps(plan: Plan) -> Iterator[Map]:
     deciding = [nvi for nvi in plan.nvis if decides(nvi)]
     if deciding:
-        elements = {nvi.name: f"jump decisions_{plan.number(nvi)}" for nvi in deciding}
-        yield Map("decisions_of", "ifname", "verdict", elements)
-    yield Map(
-        "route_of",
-        "ifname",
-        "verdict",
-        {nvi.name: f"goto route_{plan.number(nvi)}" for nvi in plan.nvis},
-    )
+        yield plan.by_nvi("decisions_of", "decisions", "jump", deciding)
+    yield plan.by_nvi("route_of", "route", "goto", plan.nvis)
     if plan.uplinks:
         yield Map(
             "leaving",

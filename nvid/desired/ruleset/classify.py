@@ -18,7 +18,7 @@ from nvid.desired.ruleset.helpers import EXPECTED, helper_rules
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
 from nvid.desired.ruleset.route import said_lane, translated_match
 from nvid.desired.ruleset.words import (
-    FROM_MAIN,
+    FROM_LOOPBACK,
     FROM_PEER,
     Plan,
     set_ct_mark,
@@ -26,8 +26,6 @@ from nvid.desired.ruleset.words import (
     widest,
 )
 
-RAW = -300
-"""Before conntrack (-200), the only place for notrack."""
 AFTER_DNAT = -90
 """Just behind dstnat (-100): the destination is the one that will be routed to."""
 
@@ -48,6 +46,7 @@ DROPS = (
     "mapping",
     "changing",
     "wrong_uplink",
+    "not_redirected",
 )
 """Reasons for which the table drops; each has a named counter ``dropped_<reason>``."""
 
@@ -63,7 +62,6 @@ def drop(reason: str) -> str:
 def classification(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
     """All chains up to the first lookup. ``accounting`` are rules that count a bound flow."""
     chains = [
-        _second_pass(plan),
         _classify(plan),
         _bound(plan, accounting),
         _to_machine(plan),
@@ -81,20 +79,6 @@ def classification(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
     )
 
 
-def _second_pass(plan: Plan) -> Chain:
-    marks = plan.marks
-    return Chain(
-        "second_pass",
-        (
-            f"{FROM_PEER} meta mark & {marks.state_mask:#010x} != {marks.in_lane:#010x} "
-            + drop("unmarked"),
-            f"{FROM_PEER} notrack accept",
-            f"{FROM_MAIN} drop",
-        ),
-        Hook("filter", "prerouting", RAW),
-    )
-
-
 def _classify(plan: Plan) -> Chain:
     marks = plan.marks
     expected = (EXPECTED,) if any(nvi.helpers for nvi in plan.nvis) else ()
@@ -102,6 +86,7 @@ def _classify(plan: Plan) -> Chain:
         "classify",
         (
             f"{FROM_PEER} accept",
+            *([f"{FROM_LOOPBACK} accept"] if plan.crosses_loopback else []),
             *expected,
             f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} goto bound",
             "iifname vmap @offer",
@@ -156,7 +141,8 @@ def _output(plan: Plan) -> Chain:
             rules += [
                 "ct state != new accept",
                 "ct status confirmed accept",
-                'oifname "lo" accept',
+                # Pools lead to lo as well, where an NVI crosses it.
+                *([] if plan.crosses_loopback else ['oifname "lo" accept']),
                 f"{NOT_FORWARDED} accept",
                 "ip6 daddr fe80::/10 accept",
                 *nvi_label_rule(plan, nvi),
@@ -262,15 +248,6 @@ def _maps(plan: Plan) -> Iterator[Map]:
         },
     )
     yield interface_map("offer", {nvi: f"goto offer_{plan.number(nvi)}" for nvi in plan.nvis})
-    if _every_packet(plan):
-        yield interface_map(
-            "every_packet",
-            {
-                nvi: f"goto enter_{plan.number(nvi)}"
-                for nvi in plan.nvis
-                if nvi.path == "every-packet"
-            },
-        )
     if plan.uplinks:
         yield Map(
             "own_returns",

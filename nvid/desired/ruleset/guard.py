@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nvid.desired.ruleset.classify import drop
 from nvid.desired.ruleset.model import Chain, Hook, Ruleset
-from nvid.desired.ruleset.words import FROM_PEER, TO_MAIN, TO_PEER, Plan
+from nvid.desired.ruleset.words import FROM_LOOPBACK, FROM_PEER, TO_LOOPBACK, TO_MAIN, TO_PEER, Plan
 
 BEFORE_FILTERS = -10
 """Before the administrator's own filter chains (0), which then see only what may pass."""
@@ -15,6 +15,7 @@ UNREACHABLE = "reject with icmpx host-unreachable"
 def guards(plan: Plan) -> Ruleset:
     """Packets into a pair go a detour of one jump, all others meet three tests."""
     marks = plan.marks
+    loopback = plan.crosses_loopback
     entering = f"meta mark & {marks.state_mask:#010x} == {marks.entering:#010x}"
     not_entering = f"meta mark & {marks.state_mask:#010x} != {marks.entering:#010x}"
     stray = [f"{entering} {drop('stray')}"]
@@ -26,7 +27,12 @@ def guards(plan: Plan) -> Ruleset:
         (
             Chain(
                 "forward_guard",
-                (f"{TO_MAIN} goto into_pair", f"{TO_PEER} drop", *stray),
+                (
+                    f"{TO_MAIN} goto into_pair",
+                    *([f"{TO_LOOPBACK} goto into_pair"] if loopback else []),
+                    f"{TO_PEER} drop",
+                    *stray,
+                ),
                 Hook("filter", "forward", BEFORE_FILTERS),
             ),
             Chain(
@@ -35,6 +41,7 @@ def guards(plan: Plan) -> Ruleset:
                     # A translated packet whose destination is a pool address that nothing
                     # translates: it would circle until its TTL ends.
                     f"{FROM_PEER} {UNREACHABLE}",
+                    *([f"{FROM_LOOPBACK} {UNREACHABLE}"] if loopback else []),
                     # From an interface that is not NAT-enabled, to a pool address.
                     f"{not_entering} {UNREACHABLE}",
                 ),

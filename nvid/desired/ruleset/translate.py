@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from nvid.desired.ruleset.classify import interface_map
 from nvid.desired.ruleset.destination import destinations
-from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset, join
+from nvid.desired.ruleset.model import Chain, Hook, Ruleset, join
 from nvid.desired.ruleset.source import preset_sources, sources, uplink_sources
-from nvid.desired.ruleset.words import TO_MAIN, Plan
+from nvid.desired.ruleset.words import TO_LOOPBACK, TO_MAIN, Plan
 
 DSTNAT = -100
 SRCNAT = 100
@@ -27,18 +27,16 @@ def translation(plan: Plan, labels: dict[str, int]) -> Ruleset:
     hooks.append(
         Chain(
             "translate_source",
-            (f"{TO_MAIN} oifname vmap @snat_of",),
+            tuple(
+                f"{crossing} {plan.entered} @snat_of"
+                for crossing in (TO_MAIN, *([TO_LOOPBACK] if plan.crosses_loopback else []))
+            ),
             Hook("nat", "postrouting", SRCNAT),
         )
     )
     maps = (
         interface_map("dnat_of", {nvi: f"goto dnat_{plan.number(nvi)}" for nvi in plan.nvis}),
-        Map(
-            "snat_of",
-            "ifname",
-            "verdict",
-            {nvi.name: f"goto snat_{plan.number(nvi)}" for nvi in plan.nvis},
-        ),
+        plan.by_nvi("snat_of", "snat", "goto", plan.nvis),
     )
     return join(
         [

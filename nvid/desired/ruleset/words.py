@@ -10,6 +10,7 @@ from nvid.configuration.types import Daemon, Nvi
 from nvid.configuration.values import InterfacePattern, IPNetwork, PortRange, network_text
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
+from nvid.desired.ruleset.model import Map
 from nvid.desired.uplinks import UplinkState
 from nvid.machine import Machine
 
@@ -23,6 +24,8 @@ FROM_MAIN = f"iifgroup {names.MAIN_GROUP}"
 FROM_PEER = f"iifgroup {names.PEER_GROUP}"
 TO_MAIN = f"oifgroup {names.MAIN_GROUP}"
 TO_PEER = f"oifgroup {names.PEER_GROUP}"
+FROM_LOOPBACK = f'iif "{names.LOOPBACK}"'
+TO_LOOPBACK = f'oif "{names.LOOPBACK}"'
 
 PORT_PROTOCOLS = ("tcp", "udp")
 """What a port means when an entry names no protocol."""
@@ -64,6 +67,29 @@ class Plan:
     def number(self, nvi: Nvi) -> int:
         """The NVI's stable number."""
         return self.numbers.nvis[nvi.name]
+
+    @property
+    def crosses_loopback(self) -> bool:
+        """Whether an NVI has the loopback interface for its crossing."""
+        return any(nvi.is_loopback for nvi in self.nvis)
+
+    @property
+    def entered(self) -> str:
+        """A match of packets whose mark names their NVI, and the map that it is looked up in
+        follows: ``meta mark & 0x00ffff00 vmap @...``."""
+        return f"meta mark & {self.marks.mask:#010x} vmap"
+
+    def by_nvi(self, name: str, chain: str, verdict: str, nvis: Iterable[Nvi]) -> Map:
+        """The map from the mark of what enters an NVI to a verdict with that NVI's chain."""
+        return Map(
+            name,
+            "mark",
+            "verdict",
+            {
+                str(self.marks.enter(self.number(nvi))): f"{verdict} {chain}_{self.number(nvi)}"
+                for nvi in nvis
+            },
+        )
 
     def uplink(self, name: str) -> UplinkState:
         """The uplink of that name; the configuration's checks make sure that it exists."""
