@@ -19,7 +19,6 @@ from nvid.configuration.values import (
     IPNetwork,
     NoTranslation,
     Pools,
-    PortRange,
     UplinkAddress,
 )
 from nvid.desired.objects import Family
@@ -29,6 +28,7 @@ from nvid.desired.ruleset.destination import selectors, static_selector
 from nvid.desired.ruleset.route import chosen, said_lane
 from nvid.desired.ruleset.words import PORT_PROTOCOLS, PROTOCOL_NUMBERS, Plan
 from nvid.desired.uplinks import UplinkState, preferred
+from nvid.matching import Asked, selected, snat_takes, within_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,11 @@ class Packet:
     def family(self) -> Family:
         """4 or 6."""
         return 4 if self.source.version == 4 else 6
+
+    def asked(self, destination: IPAddress, port: int) -> Asked:
+        """What an entry sees of it, with this destination."""
+        number = PROTOCOL_NUMBERS[self.protocol]
+        return Asked(number, self.source, destination, port, self.interface)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,38 +148,20 @@ def _translate_destination(
     told: Explanation, plan: Plan, nvi: Nvi, packet: Packet
 ) -> tuple[IPAddress, int]:
     port = packet.destination_port
+    asked = packet.asked(packet.destination, port)
     for static in nvi.statics:
-        selector = static_selector(static)
-        if _selected(selector.network, selector.protocols, selector.ports, packet):
+        if selected(static_selector(static), asked):
             inside = _moved(packet.destination, static.global_, static.local)
             told.dnat = f"static {static.label}"
             told.say(f"{static.key_path} ({static.label}): destination becomes {inside}")
             return inside, static.local_port or port
     for dnat in nvi.dnats:
         for selector in selectors(plan, dnat):
-            if _selected(
-                selector.network, selector.protocols, selector.ports, packet
-            ) and _limits_met(dnat, packet):
+            if selected(selector, asked) and within_limits(dnat, asked):
                 told.dnat = f"dnat {dnat.label}"
                 return _target(told, dnat, selector.network, packet)
     told.say("no static or dnat for the destination")
     return packet.destination, port
-
-
-def _selected(
-    network: IPNetwork, protocols: tuple[int, ...], ports: PortRange | None, packet: Packet
-) -> bool:
-    return (
-        packet.destination in network
-        and (not protocols or PROTOCOL_NUMBERS[packet.protocol] in protocols)
-        and (ports is None or ports.first <= packet.destination_port <= ports.last)
-    )
-
-
-def _limits_met(dnat: Dnat, packet: Packet) -> bool:
-    return (not dnat.sources or any(packet.source in each for each in dnat.sources)) and (
-        not dnat.ingress or any(each.matches(packet.interface) for each in dnat.ingress)
-    )
 
 
 def _target(
@@ -219,8 +206,9 @@ def _translate_source(
             told.translated_source = _endpoint(outside, static.global_port or packet.source_port)
             told.say(f"{static.key_path} ({static.label}): source becomes {outside}")
             return preset
+    asked = packet.asked(destination, inside.port)
     for snat in nvi.snats:
-        if _snat_matches(snat, packet, destination, inside.port):
+        if snat_takes(snat, asked):
             told.snat = f"snat {snat.label}"
             return _snat(told, plan, nvi, snat, inside, preset)
     if told.dnat is not None:
@@ -239,21 +227,6 @@ def _subnets(plan: Plan, packet: Packet) -> Iterator[IPv4Interface | IPv6Interfa
     for each in interface.addresses if interface is not None else ():
         if each.address.version == packet.family and each.usable and each.lasting:
             yield each.interface
-
-
-def _snat_matches(snat: Snat, packet: Packet, destination: IPAddress, port: int) -> bool:
-    names = snat.protocols or (PORT_PROTOCOLS if snat.ports is not None else ())
-    family = packet.family
-    if isinstance(snat.to, Pools) and all(part.version != family for part in snat.to.ranges):
-        return False
-    return (
-        (not snat.sources or any(packet.source in each for each in snat.sources))
-        and (not snat.destinations or any(destination in each for each in snat.destinations))
-        and not any(destination in each for each in snat.excluded_destinations)
-        and (not names or packet.protocol in names)
-        and (snat.ports is None or snat.ports.first <= port <= snat.ports.last)
-        and (not snat.ingress or any(each.matches(packet.interface) for each in snat.ingress))
-    )
 
 
 def _snat(

@@ -8,8 +8,12 @@ live on for ever beside it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from ipaddress import ip_network
+from operator import or_
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -21,12 +25,15 @@ from nvid.configuration.values import (
     IPNetwork,
     NoTranslation,
     Pools,
-    PortRange,
     UplinkAddress,
     merged_ranges,
 )
+from nvid.desired.ruleset.destination import Selector, protocols_of, static_selector
 from nvid.desired.ruleset.identity import Translation, translations
-from nvid.desired.ruleset.words import PORT_PROTOCOLS, protocol
+from nvid.desired.ruleset.words import protocol
+from nvid.matching import Asked, selected, snat_takes, within_limits
+
+NO_BITS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +63,26 @@ class Flow:
     octets: int | None = None
     started: float | None = None
 
+    @property
+    def came(self) -> Asked:
+        """As static and dnat entries saw its first packet."""
+        return Asked(self.protocol, self.source, self.destination, self.destination_port)
+
+    @property
+    def led_on(self) -> Asked:
+        """As snat entries saw its first packet."""
+        return Asked(self.protocol, self.source, self.reply_source, self.reply_source_port)
+
 
 def concerned(
-    before: Configuration, after: Configuration, own: Iterable[IPAddress]
+    before: Configuration,
+    after: Configuration,
+    own: Iterable[IPAddress],
+    bits: Mapping[str, int] = NO_BITS,
 ) -> Callable[[Flow], bool] | None:
     """Tells the flows that must end when ``after`` takes the place of ``before``; None when there
-    are none. ``own`` are the machine's addresses, which ``to = "uplink"`` translates to."""
+    are none. ``own`` are the machine's addresses, which ``to = "uplink"`` translates to; ``bits``
+    the conntrack label bits of entries of ``before``, by key path."""
     old, new = _entries(before), _entries(after)
     gone = [entry for key, entry in old.items() if key not in new]
     fresh = [entry for key, entry in new.items() if key not in old]
@@ -69,10 +90,14 @@ def concerned(
         (_destination(entry) for entry in fresh if not isinstance(entry, Snat)), translated=False
     )
     left = _Destinations(
-        (_destination(entry) for entry in gone if not isinstance(entry, Snat)), translated=True
+        (_destination(entry, bits) for entry in gone if not isinstance(entry, Snat)),
+        translated=True,
+        bits=_mask(bits[key] for key in _key_paths(before, Dnat) if key in bits),
     )
     statics = _Sources(entry for entry in gone if isinstance(entry, Static))
-    snats = _Snats(before, [entry for entry in gone if isinstance(entry, Snat)], frozenset(own))
+    snats = _Snats(
+        before, [entry for entry in gone if isinstance(entry, Snat)], frozenset(own), bits
+    )
     questions = [each for each in (covered, left, statics, snats) if each.matters]
     if not questions:
         return None
@@ -88,54 +113,61 @@ def _entries(configuration: Configuration) -> dict[object, Translation]:
     }
 
 
+def _key_paths(configuration: Configuration, kind: type[Dnat] | type[Snat]) -> Iterator[str]:
+    for nvi in configuration.nvis:
+        entries = nvi.dnats if kind is Dnat else nvi.snats
+        yield from (entry.key_path for entry in entries)
+
+
+def _mask(bits: Iterable[int]) -> int:
+    """The label with all of these bits."""
+    return reduce(or_, (1 << bit for bit in bits), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class _Destination:
-    """What a static or dnat takes from outside, and where it sends it."""
+    """What a static or dnat takes from outside, and where it sends it. ``label`` has the bit of
+    the entry, if it has one."""
 
-    network: IPNetwork | None
-    protocols: frozenset[int]
-    ports: PortRange | None
+    selector: Selector
     targets: tuple[IPNetwork, ...]
+    entry: Static | Dnat
+    label: int = 0
 
     def takes(self, flow: Flow) -> bool:
         """Whether the flow was sent to this."""
-        return (
-            (self.network is None or flow.destination in self.network)
-            and (not self.protocols or flow.protocol in self.protocols)
-            and (self.ports is None or self.ports.first <= flow.destination_port <= self.ports.last)
+        asked = flow.came
+        return selected(self.selector, asked) and (
+            isinstance(self.entry, Static) or within_limits(self.entry, asked)
         )
 
 
-def _destination(entry: Static | Dnat) -> _Destination:
+def _destination(entry: Static | Dnat, bits: Mapping[str, int] = NO_BITS) -> _Destination:
     if isinstance(entry, Static):
-        port = entry.global_port
-        return _Destination(
-            entry.global_,
-            frozenset() if entry.protocol is None else frozenset({protocol(entry.protocol)}),
-            None if port is None else PortRange(port, port),
-            (entry.local,),
-        )
+        return _Destination(static_selector(entry), (entry.local,), entry)
+    targets = tuple(target.network for target in entry.targets)
     network = entry.destination
-    ported = entry.ports is not None or entry.targets[0].ports is not None
-    names = entry.protocols or (PORT_PROTOCOLS if ported else ())
-    return _Destination(
-        None if isinstance(network, UplinkAddress) else network,
-        frozenset(map(protocol, names)),
-        entry.ports,
-        tuple(target.network for target in entry.targets),
-    )
+    if isinstance(network, UplinkAddress):
+        # Its address of that time is not known any more; the targets tell.
+        network = ip_network("0.0.0.0/0" if targets[0].version == 4 else "::/0")
+    selector = Selector(network, protocols_of(entry), entry.ports)
+    label = 1 << bits[entry.key_path] if entry.key_path in bits else 0
+    return _Destination(selector, targets, entry, label)
 
 
 class _Destinations:
     """Flows to the destinations of some entries. Hosts are found by address at once."""
 
-    def __init__(self, entries: Iterable[_Destination], *, translated: bool) -> None:
+    def __init__(self, entries: Iterable[_Destination], *, translated: bool, bits: int = 0) -> None:
+        """``bits`` is the label with the bits of all dnat entries that have one."""
         self._translated = translated
+        self._bits = bits
         self._hosts: dict[IPAddress, list[_Destination]] = {}
         self._wide: list[_Destination] = []
         for entry in entries:
-            if entry.network is not None and entry.network.num_addresses == 1:
-                self._hosts.setdefault(entry.network.network_address, []).append(entry)
+            network = entry.selector.network
+            if network.num_addresses == 1:
+                self._hosts.setdefault(network.network_address, []).append(entry)
             else:
                 self._wide.append(entry)
 
@@ -149,11 +181,16 @@ class _Destinations:
         if flow.dnat != self._translated:
             return False
         for entry in (*self._hosts.get(flow.destination, ()), *self._wide):
-            if entry.takes(flow) and (
-                not self._translated or any(flow.reply_source in each for each in entry.targets)
-            ):
+            if entry.takes(flow) and (not self._translated or self._made(entry, flow)):
                 return True
         return False
+
+    def _made(self, entry: _Destination, flow: Flow) -> bool:
+        """Entries that differ by ingress alone are told apart by the label of the flow; one from
+        before there was something to tell apart may have none."""
+        marked = flow.label & self._bits
+        is_of_another = marked and not marked & entry.label
+        return not is_of_another and any(flow.reply_source in each for each in entry.targets)
 
 
 class _Sources:
@@ -195,9 +232,16 @@ class _Sources:
 class _Snats:
     """Flows that some snat entries made: of all entries, the first that matches made a flow."""
 
-    def __init__(self, before: Configuration, gone: list[Snat], own: frozenset[IPAddress]) -> None:
+    def __init__(
+        self,
+        before: Configuration,
+        gone: list[Snat],
+        own: frozenset[IPAddress],
+        bits: Mapping[str, int],
+    ) -> None:
         self._gone = {entry.key_path for entry in gone}
         self._own = own
+        self._bits = bits
         self._all = [snat for nvi in before.nvis for snat in nvi.snats]
         self._spans = merged_ranges(_parts(gone))
         self._firsts = [(span.version, int(span.first)) for span in self._spans]
@@ -231,7 +275,7 @@ class _Snats:
             return False
         if not self._could_be(flow.reply_destination):
             return False
-        maker = maker_of(flow, self._all, self._own)
+        maker = maker_of(flow, self._all, self._own, self._bits)
         return maker is not None and maker.key_path in self._gone
 
     def _came_in(self, flow: Flow) -> bool:
@@ -253,30 +297,38 @@ class _Snats:
         return place >= 0 and self._spans[place].contains(address)
 
 
-def maker_of(flow: Flow, entries: Iterable[Snat], own: Collection[IPAddress]) -> Snat | None:
+def maker_of(
+    flow: Flow,
+    entries: Iterable[Snat],
+    own: Collection[IPAddress],
+    bits: Mapping[str, int] = NO_BITS,
+) -> Snat | None:
     """The snat entry that translated a flow: of ``entries`` in their order, the first that could
-    have. ``own`` are the addresses that ``to = "uplink"`` translates to."""
-    return next((entry for entry in entries if _made(entry, flow, own)), None)
+    have. ``own`` are the addresses that ``to = "uplink"`` translates to.
+
+    Conntrack does not show the ingress interface. Where it is all that tells two entries apart,
+    they have label bits (``desired.ruleset.account``): the bit of an entry, ``bits`` by key path,
+    in the flow's label is its signature.
+    """
+    entries = tuple(entries)
+    signed = (
+        entry
+        for entry in entries
+        if entry.key_path in bits and flow.label >> bits[entry.key_path] & 1
+    )
+    able = (entry for entry in (*signed, *entries) if _made(entry, flow, own))
+    return next(able, None)
 
 
 def _made(entry: Snat, flow: Flow, own: Collection[IPAddress]) -> bool:
-    """Ingress is not known any more; everything else is asked as the ruleset asks it."""
+    """Whether an entry could have made a flow."""
     if isinstance(entry.to, NoTranslation):
         translated = not flow.snat
     elif isinstance(entry.to, Pools):
         translated = any(part.contains(flow.reply_destination) for part in entry.to.ranges)
     else:
         translated = flow.reply_destination in own
-    names = entry.protocols or (PORT_PROTOCOLS if entry.ports is not None else ())
-    target = flow.reply_source
-    return (
-        translated
-        and (not entry.sources or any(flow.source in each for each in entry.sources))
-        and (not entry.destinations or any(target in each for each in entry.destinations))
-        and not any(target in each for each in entry.excluded_destinations)
-        and (not names or flow.protocol in map(protocol, names))
-        and (entry.ports is None or entry.ports.first <= flow.reply_source_port <= entry.ports.last)
-    )
+    return translated and snat_takes(entry, flow.led_on)
 
 
 def _parts(entries: Iterable[Snat]) -> Iterator[AddressRange]:

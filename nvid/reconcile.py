@@ -17,6 +17,7 @@ from nvid.desired import Desired, desired_state, nothing
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers, allocate
 from nvid.desired.objects import Neighbour
+from nvid.desired.ruleset.account import labels_of
 from nvid.errors import ForeignObject, NotPermitted, NvidError
 from nvid.kernel import (
     announce,
@@ -346,7 +347,10 @@ class Reconciler:
         marks = Marks(configuration.daemon.fwmark_mask)
         ended = 0
         if self._before is not None and self._before is not configuration:
-            chosen = flows.concerned(self._before, configuration, prepared.machine.addresses())
+            last = self._last or prepared.desired
+            bits = labels_of(self._before.nvis, last.uplinks)
+            own = prepared.machine.addresses()
+            chosen = flows.concerned(self._before, configuration, own, bits)
             if chosen is not None:
                 bound = conntrack.MarkFilter(marks.bound, marks.state_mask)
                 ended += conntrack.end(bound, chosen)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from nvid.configuration.types import Configuration
 from nvid.configuration.values import IPAddress
+from nvid.desired.ruleset.account import labels_of
 from nvid.desired.ruleset.words import PROTOCOL_NUMBERS
 from nvid.flows import Flow, concerned, maker_of
 from tests import samples
@@ -247,3 +249,33 @@ class TestMaker:
             destination="198.18.0.9/8443",
         )
         assert maker_of(seen, self.ENTRIES, OWN) == self.ENTRIES[3]
+
+
+class TestEntriesThatDifferByIngress:
+    """Conntrack does not show where a flow came in; its label has the bit of its entry."""
+
+    SNATS = tuple(
+        snat("10.0.0.0/8", "198.51.100.1", f'ingress = "{name}"') for name in ("lan0", "wan0")
+    )
+    DNATS = tuple(
+        dnat("198.51.100.1", "10.1.0.3", f'ingress = "{name}"') for name in ("wan0", "wan1")
+    )
+    OUTWARD = flow("10.1.0.9/4000 > 198.18.0.10/80", source="198.51.100.1/4000")
+    INWARD = flow("198.18.0.10/4000 > 198.51.100.1/80", destination="10.1.0.3/80")
+
+    @pytest.mark.parametrize(("entries", "made"), [(SNATS, OUTWARD), (DNATS, INWARD)])
+    @pytest.mark.parametrize("place", [0, 1])
+    def test_only_its_own_flows_end(self, entries: tuple[str, ...], made: Flow, place: int) -> None:
+        before = configuration(*entries)
+        bits = labels_of(before.nvis, ())
+        question = concerned(before, configuration(entries[1 - place]), OWN, bits)
+        assert question is not None
+        of_each = [replace(made, label=1 << bit) for bit in bits.values()]
+        assert [question(each) for each in of_each] == [place == 0, place == 1]
+
+    def test_flows_from_before_they_differed_belong_to_the_first(self) -> None:
+        before = configuration(*self.SNATS)
+        bits = labels_of(before.nvis, ())
+        question = concerned(before, configuration(self.SNATS[1]), OWN, bits)
+        assert question is not None
+        assert question(self.OUTWARD)

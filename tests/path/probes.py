@@ -2,6 +2,9 @@
 
     probes.py hops PORT ADDRESS [--limit N] [--one-flow]
     probes.py largest PORT ADDRESS
+    probes.py fragmented PORT ADDRESS [--octets N]
+    probes.py forget PORT ADDRESS
+    probes.py late PORT ADDRESS
     probes.py bulk PORT ADDRESS [--octets N]
     probes.py many PORT ADDRESS... [--count N]
     probes.py raw PROTOCOL ADDRESS [--source A]
@@ -24,6 +27,7 @@ import time
 
 # linux/in.h and linux/in6.h; the socket module has no names for them in Python 3.11.
 IP_MTU_DISCOVER, IP_RECVERR, IP_MTU, IP_PMTUDISC_DO = 10, 11, 14, 2
+IP_PMTUDISC_DONT = 0
 IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR, IPV6_DONTFRAG = 23, 24, 25, 62
 
 HEADERS = {socket.AF_INET: 20 + 8, socket.AF_INET6: 40 + 8}
@@ -95,10 +99,10 @@ def hops(options: argparse.Namespace) -> int:
     return 0
 
 
-def wait(sock: socket.socket) -> int:
+def wait(sock: socket.socket, seconds: float = PATIENCE) -> int:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
-    found = poll.poll(PATIENCE * 1000)
+    found = poll.poll(seconds * 1000)
     return found[0][1] if found else 0
 
 
@@ -112,7 +116,8 @@ def largest(options: argparse.Namespace) -> int:
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             sock.send(b"x" * (size - headers))
-        happened = wait(sock)
+        # The answer may be too large in its turn, and lost: then the next one is not.
+        happened = wait(sock, PATIENCE / 5)
         if happened & select.POLLERR:
             offender(sock)
         elif happened & select.POLLIN:
@@ -130,10 +135,61 @@ def largest(options: argparse.Namespace) -> int:
     return 1
 
 
+def fragmented(options: argparse.Namespace) -> int:
+    """Send one datagram of this many octets, in fragments, to an observer; say whether it came
+    back as it was."""
+    address = options.addresses[0]
+    payload = os.urandom(options.octets)
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as sock:
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+        if options.source:
+            sock.bind((options.source, 0))
+        sock.settimeout(PATIENCE)
+        for _ in range(3):
+            sock.sendto(payload, (address, options.port))
+            # An IPv6 sender is told how large a fragment may be, and has to send again.
+            with contextlib.suppress(TimeoutError):
+                say("whole" if sock.recv(65535).endswith(payload) else "damaged")
+                return 0
+    say("nothing arrived")
+    return 1
+
+
+def forget(options: argparse.Namespace) -> int:
+    """Send one datagram, and be gone when the answer comes."""
+    with datagrams(options.addresses[0], options.port, options.source) as sock:
+        sock.send(b"ask")
+    return 0
+
+
+def late(options: argparse.Namespace) -> int:
+    """Wait for a datagram on an address of this host, say "asked"; answer it at SIGUSR1, and say
+    who refused the answer, or "silence"."""
+    address = options.addresses[0]
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as sock:
+        sock.bind((address, options.port))
+        say("ready")
+        _, sender = sock.recvfrom(2048)
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+        sock.connect(sender)
+        say("asked")
+        signal.sigwait({signal.SIGUSR1})
+        sock.send(b"answer")
+        say(offender(sock) if wait(sock) & select.POLLERR else "silence")
+    return 0
+
+
 def bulk(options: argparse.Namespace) -> int:
     """Send this many octets by TCP to an echoing observer; say how many came back."""
     with socket.socket(family_of(options.addresses[0])) as sock:
         sock.settimeout(10)
+        if options.source:
+            sock.bind((options.source, 0))
         sock.connect((options.addresses[0], options.port))
         with sock.makefile("rb") as stream:
             stream.readline()
@@ -202,7 +258,17 @@ def raw(options: argparse.Namespace) -> int:
     return 0
 
 
-VERBS = {"raw": raw, "hops": hops, "largest": largest, "bulk": bulk, "many": many, "spray": spray}
+VERBS = {
+    "raw": raw,
+    "hops": hops,
+    "largest": largest,
+    "fragmented": fragmented,
+    "forget": forget,
+    "late": late,
+    "bulk": bulk,
+    "many": many,
+    "spray": spray,
+}
 
 
 def main() -> int:

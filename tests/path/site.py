@@ -285,6 +285,24 @@ class Site:
         return sent
 
     @contextlib.contextmanager
+    def narrowed(self, mtu: int, *wires: tuple[Namespace, str]) -> Iterator[None]:
+        """Interfaces with this MTU; no host remembers a path MTU of before, or afterwards."""
+        self._forget_path_mtus()
+        for namespace, interface in wires:
+            namespace.ip("link", "set", interface, "mtu", str(mtu))
+        try:
+            yield
+        finally:
+            for namespace, interface in wires:
+                namespace.ip("link", "set", interface, "mtu", "1500")
+            self._forget_path_mtus()
+
+    def _forget_path_mtus(self) -> None:
+        for namespace in (self.client, self.server, self.host, self.isp1, self.router):
+            for version in ("-4", "-6"):
+                namespace.ip(version, "route", "flush", "cache")
+
+    @contextlib.contextmanager
     def without_carrier(self, isp: Namespace) -> Iterator[None]:
         """The provider's end of the wire is down; afterwards all is as before."""
         isp.ip("link", "set", "wan", "down")

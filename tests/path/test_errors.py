@@ -148,20 +148,8 @@ def narrow(request: pytest.FixtureRequest, site: Site) -> Iterator[int]:
         mtu, wires = ROUTER_MTU, [(site.router, "wan0"), (site.isp1, "wan")]
     else:
         mtu, wires = ISP_MTU, [(site.isp1, "core"), (site.server, "isp1")]
-    forget(site)
-    for namespace, interface in wires:
-        namespace.ip("link", "set", interface, "mtu", str(mtu))
-    yield mtu
-    for namespace, interface in wires:
-        namespace.ip("link", "set", interface, "mtu", "1500")
-    forget(site)
-
-
-def forget(site: Site) -> None:
-    """No host remembers a path MTU."""
-    for namespace in (site.client, site.server, site.isp1, site.router):
-        for version in ("-4", "-6"):
-            namespace.ip(version, "route", "flush", "cache")
+    with site.narrowed(mtu, *wires):
+        yield mtu
 
 
 class TestPathMtu:

@@ -18,12 +18,14 @@ PROBES = ("/usr/bin/python3", "-I", "-S", str(Path(__file__).with_name("probes.p
 
 
 class Probe:
-    """A running probe, and the lines that it says."""
+    """A running probe, of these tests or of tests/path, and the lines that it says."""
 
-    def __init__(self, namespace: Namespace, *words: str) -> None:
+    def __init__(
+        self, namespace: Namespace, *words: str, program: tuple[str, ...] = PROBES
+    ) -> None:
         self._output = namespace.lab.scratch(f"{namespace.label}-{words[0]}")
         with self._output.open("wb") as stream:
-            self.process = namespace.popen(*PROBES, *words, stdout=stream)
+            self.process = namespace.popen(*program, *words, stdout=stream)
 
     def everything(self) -> list[list[str]]:
         """The whole lines so far, split into words."""
@@ -46,9 +48,11 @@ class Probe:
 
 
 @contextlib.contextmanager
-def probing(namespace: Namespace, *words: str) -> Iterator[Probe]:
+def probing(
+    namespace: Namespace, *words: str, program: tuple[str, ...] = PROBES
+) -> Iterator[Probe]:
     """A probe for the length of a block."""
-    probe = Probe(namespace, *words)
+    probe = Probe(namespace, *words, program=program)
     try:
         yield probe
     finally:

@@ -137,6 +137,50 @@ to = ["198.51.100.8", "2001:db8:100::8"]
         flow.stop()
 
 
+@pytest.mark.parametrize("gone", [0, 1], ids=["the first", "the second"])
+def test_of_snats_that_differ_by_ingress_one_goes(site: Site, family: Family, gone: int) -> None:
+    """Conntrack does not show where a flow came in."""
+    entries = [
+        f"""
+[[nvi.nvi0.snat]]
+ingress = "{interface}"
+source = {[*CLIENT, *HOST]}
+to = ["198.51.100.8", "2001:db8:100::8"]
+"""
+        for interface in ("lan0", "dmz0")
+    ]
+    site.use("".join(entries) + KEPT)
+    with flowing(site, family):
+        flows = [
+            LongFlow(each, family.server, UDP, "udp", source=address, source_port=4000 + place)
+            for place, (each, address) in enumerate(
+                ((site.client, family.client), (site.host, family.host))
+            )
+        ]
+        assert [flow.report().sources[0].address for flow in flows] == [family.pool(8)] * 2
+        site.use(entries[1 - gone] + KEPT)
+        wait_until(lambda: flows[gone].report().sources[-1].address == family.wan0)
+        flows[1 - gone].wait_for_answers(5)
+        assert not flows[1 - gone].stop().broken
+        flows[gone].stop()
+
+
+@pytest.mark.parametrize("gone", [0, 1], ids=["the first", "the second"])
+def test_of_dnats_that_differ_by_ingress_one_goes(site: Site, family: Family, gone: int) -> None:
+    entries = [dnat(30, *CLIENT, f'ingress = "{interface}"') for interface in ("wan0", "dmz0")]
+    site.use("".join(entries) + KEPT)
+    with flowing(site, family):
+        askers = ((site.server, family.server), (site.host, family.host))
+        flows = [
+            LongFlow(each, family.pool(30), UDP, "udp", source=address) for each, address in askers
+        ]
+        site.use(entries[1 - gone] + KEPT)
+        assert live(site, family.pool(30), family.client) == 1
+        flows[1 - gone].wait_for_answers(5)
+        assert not flows[1 - gone].stop().broken
+        end_processes([flows[gone].process])
+
+
 def test_a_new_dnat_takes_the_untranslated_flow(site: Site, family: Family) -> None:
     """A UDP flow would go on for ever as it began."""
     covering = f"""

@@ -87,16 +87,19 @@ def selectors(plan: Plan, dnat: Dnat) -> tuple[Selector, ...]:
     """What an entry applies to now: one selector, or one for each address that its uplink has in
     the family of the targets."""
     target = dnat.targets[0]
-    protocols = dnat.protocols
-    if not protocols and (dnat.ports or target.ports):
-        protocols = PORT_PROTOCOLS
-    numbers = tuple(map(protocol, protocols))
+    numbers = protocols_of(dnat)
     destination = dnat.destination
     if not isinstance(destination, UplinkAddress):
         return (Selector(destination, numbers, dnat.ports),)
     assert destination.name is not None
     address = plan.uplink(destination.name).addresses.get(target.network.version)
     return () if address is None else (Selector(host_network(address), numbers, dnat.ports),)
+
+
+def protocols_of(dnat: Dnat) -> tuple[int, ...]:
+    """The numbers of the protocols that an entry is for; none: any protocol."""
+    has_ports = dnat.ports is not None or dnat.targets[0].ports is not None
+    return tuple(map(protocol, dnat.protocols or (PORT_PROTOCOLS if has_ports else ())))
 
 
 def static_selector(static: Static) -> Selector:
