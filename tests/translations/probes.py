@@ -5,6 +5,10 @@
     probes.py storm COUNT ADDRESS                UDP flows to as many ports from 10000 on
     probes.py crafted (gre|esp|sctp) ADDRESS SOURCE
     probes.py tftp ADDRESS DIRECTORY             serve small files
+    probes.py hear ADDRESS PORT                  what a connection says in its first line
+    probes.py tell ADDRESS PORT SOURCE TEXT      say one line, and stay until SIGTERM
+    probes.py pptp-server ADDRESS CALL...        one call for each number, then a tunnel for each
+    probes.py pptp-client ADDRESS SOURCE CALL
     probes.py ftp (active|passive) ADDRESS SOURCE  fetch "file" and print it
 
 Standard library only. What answers is an observer of tests/lab/peers.py.
@@ -144,6 +148,92 @@ def transfer(address: str, client: tuple[str, int], file: Path) -> None:
         say("acknowledged", file.name)
 
 
+def hear(words: list[str]) -> None:
+    """ "heard LINE", with the source and the line as it came."""
+    with socket.create_server((words[0], int(words[1])), family=family_of(words[0])) as server:
+        say("ready")
+        connection, sender = server.accept()
+        with connection, connection.makefile("rb") as stream:
+            say("heard", sender[0], stream.readline().decode().strip())
+            signal.pause()
+
+
+def tell(words: list[str]) -> None:
+    address, port, source, text = words
+    with socket.create_connection((address, int(port)), 2, (source, 0)) as connection:
+        connection.sendall(text.encode() + b"\r\n")
+        say("told")
+        signal.pause()
+
+
+def pptp_message(kind: int, body: bytes) -> bytes:
+    """A control message (RFC 2637, section 2)."""
+    return struct.pack("!HHIHH", 12 + len(body), 1, 0x1A2B3C4D, kind, 0) + body
+
+
+def pptp_read(connection: socket.socket, kind: int) -> bytes:
+    """The body of the next message, which must be of this kind."""
+    head = connection.recv(12, socket.MSG_WAITALL)
+    length, _, _, found, _ = struct.unpack("!HHIHH", head)
+    body = connection.recv(length - 12, socket.MSG_WAITALL)
+    assert found == kind, found
+    return body
+
+
+def pptp_server(words: list[str]) -> None:
+    """ "call ID" for each call, as its caller numbers it; then "tunnelled SOURCE ID" for what
+    comes through the tunnels. Into each it sends its own packets all the time."""
+    address, calls = words[0], [int(word) for word in words[1:]]
+    tunnels, connections = [], []
+    with socket.create_server((address, 1723)) as server:
+        say("ready")
+        for call in calls:
+            connection, sender = server.accept()
+            pptp_read(connection, 1)
+            connection.sendall(
+                pptp_message(2, struct.pack("!HBBIIHH128x", 0x100, 1, 0, 1, 1, 1, 1))
+            )
+            asked = pptp_read(connection, 7)
+            (theirs,) = struct.unpack_from("!H", asked)
+            say("call", theirs)
+            reply = struct.pack("!HHBBHIHHI", call, theirs, 1, 0, 0, 64000, 64, 0, 0)
+            connection.sendall(pptp_message(8, reply))
+            connections.append(connection)
+            tunnels.append((sender[0], theirs))
+        tunnel(address, tunnels)
+
+
+def pptp_client(words: list[str]) -> None:
+    """ "connected ID": how the server was told to call this end; then as the server does."""
+    address, source, call = words[0], words[1], int(words[2])
+    with socket.create_connection((address, 1723), 2, (source, 0)) as connection:
+        connection.sendall(pptp_message(1, struct.pack("!HHIIHH128x", 0x100, 0, 1, 1, 1, 1)))
+        pptp_read(connection, 2)
+        request = struct.pack("!HHIIIIHHHH128x", call, 1, 300, 64000, 1, 1, 64, 0, 0, 0)
+        connection.sendall(pptp_message(7, request))
+        theirs, mine = struct.unpack_from("!HH", pptp_read(connection, 8))
+        say("connected", mine)
+        tunnel(source, [(address, theirs)])
+
+
+def tunnel(own: str, others: list[tuple[str, int]]) -> None:
+    """Enhanced GRE (RFC 2637, section 4.1), without end: key and sequence number are there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, 47) as sock:
+        sock.bind((own, 0))
+        sock.settimeout(0.1)
+        while True:
+            for address, call in others:
+                sock.sendto(
+                    struct.pack("!HHHHI", 0x3001, 0x880B, 4, call, 1) + b"word", (address, 0)
+                )
+            try:
+                packet, sender = sock.recvfrom(2048)
+            except TimeoutError:
+                continue
+            (call,) = struct.unpack_from("!H", packet, 4 * (packet[0] & 15) + 6)
+            say("tunnelled", sender[0], call)
+
+
 class TrustingClient(ftplib.FTP):
     """Off for safety against servers; here the server's word is what is being tested."""
 
@@ -164,6 +254,10 @@ def ftp(words: list[str]) -> None:
 
 
 VERBS = {
+    "hear": hear,
+    "tell": tell,
+    "pptp-server": pptp_server,
+    "pptp-client": pptp_client,
     "ftp": ftp,
     "endpoint": endpoint,
     "hold": hold,

@@ -1,4 +1,5 @@
-"""Application-level gateways with real programs: FTP, active and passive, and TFTP.
+"""Application-level gateways: FTP, active and passive, and TFTP with real programs, IRC and PPTP
+with the conversation that matters. SIP has a file of its own.
 
 The FTP client uses the address that the server names, as RFC 959 has it, and not, as careful ones
 do, the server's.
@@ -6,15 +7,18 @@ do, the server's.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from tests.lab import Namespace, wait_until
-from tests.path.site import IPV4, IPV6, SNAT_TO_UPLINK, Family, Site
-from tests.translations.actors import PROBES, Probe
+from nvid.configuration.names import HELPERS
+from tests.lab import Namespace, exchange, wait_until
+from tests.path.site import IPV4, IPV6, SNAT_TO_UPLINK, TCP, Family, Site
+from tests.translations.actors import PROBES, Probe, probing
 
 CONTENT = "what the file holds\n"
 DNATS = "".join(
@@ -124,3 +128,74 @@ def test_data_connections_belong_to_no_stranger(site: Site) -> None:
     assert ftp(site, IPV4, ACTIVE, "client inside") == (True, CONTENT)
     flows = site.router.run("conntrack", "-L", "expect", check=False).stdout
     assert flows.strip() == ""
+
+
+POOL = """
+[[nvi.nvi0.snat]]
+source = "10.1.0.0/24"
+to = "198.51.100.8"
+"""
+ALL_HELPERS = """
+[nvi.nvi0.helpers]
+ftp = 21
+tftp = 69
+sip = 5060
+irc = 6667
+amanda = 10080
+pptp = 1723
+"""
+
+
+def test_this_kernel_has_every_helper_of_the_language(site: Site) -> None:
+    site.use(ALL_HELPERS + POOL)
+    listed = site.router.run("nft", "list", "ct", "helpers", "table", "inet", "nvid").stdout
+    assert {f'type "{name}"' for name in HELPERS} <= set(re.findall(r'type "\w+"', listed))
+    assert site.nvid.status()["state"] == "healthy"
+
+
+@pytest.mark.parametrize("helped", [True, False], ids=["with the helper", "without"])
+def test_irc_offers_a_file(site: Site, helped: bool) -> None:
+    """DCC SEND names an address and a port as numbers: the friend connects there, whoever it is.
+    IPv4 only, as the kernel's."""
+    site.use((ALL_HELPERS if helped else "") + POOL)
+    offered = int(ip_address(IPV4.client))
+    words = f"PRIVMSG friend :\x01DCC SEND file {offered} {TCP} 4\x01"
+    with (
+        probing(site.server, "hear", IPV4.server, "6667") as server,
+        probing(site.client, "tell", IPV4.server, "6667", IPV4.client, words) as client,
+    ):
+        server.wait_for("ready")
+        client.wait_for("told")
+        _, source, *line = server.wait_for("heard")
+        address, port = str(ip_address(int(line[-3]))), int(line[-2])
+        assert source == IPV4.pool(8)
+        assert address == (IPV4.pool(8) if helped else IPV4.client)
+        if helped:
+            # The friend is not the server; but the kernel's helper shows it as if it were.
+            friend = exchange(site.server, "tcp", address, port, source=SECOND_SERVER)
+            assert friend == ((IPV4.server, friend.seen.port), (IPV4.client, TCP))
+
+
+SECOND_SERVER = "198.18.1.2"
+
+
+def test_two_pptp_callers_share_an_address(site: Site) -> None:
+    """Enhanced GRE has no ports, but numbers of calls: two that are alike are told apart, in the
+    control connection and in the tunnels. IPv4 only, as the kernel's."""
+    site.use(ALL_HELPERS + POOL)
+    with probing(site.server, "pptp-server", IPV4.server, "100", "101") as server:
+        server.wait_for("ready")
+        with (
+            probing(site.client, "pptp-client", IPV4.server, IPV4.client, "77") as first,
+            probing(site.second, "pptp-client", IPV4.server, IPV4.second, "77") as second,
+        ):
+            for caller in (first, second):
+                assert caller.wait_for("connected") == ["connected", "77"]
+                assert caller.wait_for("tunnelled") == ["tunnelled", IPV4.server, "77"]
+
+            def arrived() -> set[tuple[str, ...]]:
+                return {tuple(each[1:]) for each in server.lines("tunnelled")}
+
+            both = {(IPV4.pool(8), "100"), (IPV4.pool(8), "101")}
+            wait_until(lambda: arrived() == both, message="both tunnels at the server")
+        assert len({call for _, call in server.lines("call")}) == 2
