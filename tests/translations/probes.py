@@ -23,6 +23,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from pathlib import Path
 
 PATIENCE = 0.5
@@ -220,12 +221,14 @@ def tunnel(own: str, others: list[tuple[str, int]]) -> None:
     """Enhanced GRE (RFC 2637, section 4.1), without end: key and sequence number are there."""
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, 47) as sock:
         sock.bind((own, 0))
-        sock.settimeout(0.1)
+        due = 0.0
         while True:
-            for address, call in others:
-                sock.sendto(
-                    struct.pack("!HHHHI", 0x3001, 0x880B, 4, call, 1) + b"word", (address, 0)
-                )
+            if time.monotonic() >= due:
+                due = time.monotonic() + 0.1
+                for address, call in others:
+                    header = struct.pack("!HHHHI", 0x3001, 0x880B, 4, call, 1)
+                    sock.sendto(header + b"word", (address, 0))
+            sock.settimeout(max(0.001, due - time.monotonic()))
             try:
                 packet, sender = sock.recvfrom(2048)
             except TimeoutError:
