@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import structlog
@@ -12,9 +13,14 @@ from nvid.daemon import log
 from nvid.daemon.service import Service
 from nvid.errors import NvidError
 
+SWITCH = 0.001
+"""Seconds that a thread may keep others waiting for the interpreter (5 ms by default): a thread
+that reads hundreds of thousands of flows must not make the loop's answers slow."""
+
 
 def run(path: Path) -> int:
     """``nvid run``: the daemon in the foreground; the exit status."""
+    sys.setswitchinterval(SWITCH)
     log.configure("info")
     logger = structlog.get_logger()
     try:

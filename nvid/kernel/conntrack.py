@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def _raise(body: memoryview) -> None:
 
 def flow_of(family: int, attributes: memoryview) -> Flow | None:
     """The entry in a message of conntrack's; None for what is none."""
-    found = dict(wire.attributes(attributes))
+    found = wire.attributes(attributes)
     original, reply = found.get(_CTA_TUPLE_ORIG), found.get(_CTA_TUPLE_REPLY)
     if original is None or reply is None:
         return None
@@ -154,33 +155,38 @@ def _octets(found: dict[int, memoryview]) -> int | None:
     counters = [found[kind] for kind in (_CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY) if kind in found]
     if not counters:
         return None
-    return sum(int.from_bytes(dict(wire.attributes(each)).get(2, b"")) for each in counters)
+    return sum(int.from_bytes(wire.attributes(each).get(2, b"")) for each in counters)
 
 
 def _started(found: dict[int, memoryview]) -> float | None:
     """CTA_TIMESTAMP_START (1), in ns; net.netfilter.nf_conntrack_timestamp keeps it."""
     if _CTA_TIMESTAMP not in found:
         return None
-    started = dict(wire.attributes(found[_CTA_TIMESTAMP])).get(1)
+    started = wire.attributes(found[_CTA_TIMESTAMP]).get(1)
     return None if started is None else int.from_bytes(started) / 1e9
 
 
 def _tuple(family: int, data: memoryview) -> tuple[IPAddress, IPAddress, int, tuple[int, int]]:
     """Source, destination, protocol number and ports (0 without) of one direction."""
-    nested = dict(wire.attributes(data))
-    addresses = dict(wire.attributes(nested[_CTA_TUPLE_IP]))
-    layer4 = dict(wire.attributes(nested[_CTA_TUPLE_PROTO]))
+    nested = wire.attributes(data)
+    addresses = wire.attributes(nested[_CTA_TUPLE_IP])
+    layer4 = wire.attributes(nested[_CTA_TUPLE_PROTO])
     # CTA_IP_V4_SRC and _DST are 1 and 2, CTA_IP_V6_SRC and _DST are 3 and 4.
-    make = IPv4Address if family == socket.AF_INET else IPv6Address
     first = 1 if family == socket.AF_INET else 3
     # CTA_PROTO_NUM is 1, CTA_PROTO_SRC_PORT and _DST_PORT are 2 and 3.
     ports = [int.from_bytes(layer4.get(kind, b"")) for kind in (2, 3)]
     return (
-        make(bytes(addresses[first])),
-        make(bytes(addresses[first + 1])),
+        _address(bytes(addresses[first])),
+        _address(bytes(addresses[first + 1])),
         layer4[1][0],
         (ports[0], ports[1]),
     )
+
+
+@lru_cache(maxsize=4096)
+def _address(octets: bytes) -> IPAddress:
+    """Many flows, few addresses: each is made once."""
+    return IPv4Address(octets) if len(octets) == 4 else IPv6Address(octets)
 
 
 def _delete(sock: socket.socket, flow: Flow) -> bool:
@@ -217,7 +223,7 @@ def usage(wanted: MarkFilter, label_bits: Iterable[int], pools: Iterable[Pools])
     flows, by_label = 0, dict.fromkeys(bits, 0)
     with _socket() as sock:
         for _, data in _dump(sock, wanted):
-            found = dict(wire.attributes(data))
+            found = wire.attributes(data)
             flows += 1
             if bits and _CTA_LABELS in found:
                 label = int.from_bytes(found[_CTA_LABELS], "little")
@@ -231,7 +237,7 @@ def usage(wanted: MarkFilter, label_bits: Iterable[int], pools: Iterable[Pools])
 def _pool_of(
     found: dict[int, memoryview], starts: list[bytes], ranges: list[tuple[bytes, bytes, int]]
 ) -> int | None:
-    addresses = dict(wire.attributes(dict(wire.attributes(found[_CTA_TUPLE_REPLY]))[_CTA_TUPLE_IP]))
+    addresses = wire.attributes(wire.attributes(found[_CTA_TUPLE_REPLY])[_CTA_TUPLE_IP])
     address = bytes(addresses.get(2) or addresses.get(4) or b"").rjust(16, b"\0")
     place = bisect_right(starts, address) - 1
     if place >= 0 and address <= ranges[place][1]:

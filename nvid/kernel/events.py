@@ -125,7 +125,7 @@ class Watch:
             for kind, _, body in wire.messages(data):
                 if kind >> 8 != _SUBSYSTEM_NFTABLES:
                     continue
-                attributes = dict(wire.attributes(body[4:]))
+                attributes = wire.attributes(body[4:])
                 if kind & 0xFF != _NFT_MSG_NEWGEN:
                     self._touched |= bytes(attributes.get(_NFTA_TABLE, b"")) == self._table
                 elif self._touched:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab import wait_until
 from tests.path.site import TCP, UDP, Family, Site
-from tests.translations.actors import clear, explain, probing, translations, written
+from tests.translations.actors import clear, explain, translations, written
 
 ENTRIES = """
 [[nvi.nvi0.dnat]]
@@ -35,9 +35,6 @@ name = "dmz"
 source = ["10.2.0.0/24", "fd00:2::/64"]
 to = "uplink:isp2"
 """
-FLOWS = 20_000
-MOST_GROWTH = 4096
-"""Kilobytes."""
 
 
 @pytest.fixture
@@ -215,28 +212,3 @@ class TestExplain:
             told = explain(site, "dmz0", "tcp", source, destination)
             assert told["status"] == 1
             assert told["dropped"]
-
-
-def test_many_flows_stream_through_the_daemon(site: Site, family: Family) -> None:
-    """All are printed, and the daemon has none of them in memory."""
-    site.use(ENTRIES)
-    site.nvid.command("clear", "--nvi", "nvi0")
-    with probing(site.client, "storm", str(FLOWS), family.server) as probe:
-        probe.wait_for("sent")
-    # What loads with the first answer is not the flows' doing.
-    translations(site, "--protocol", "tcp")
-    before = resident(site)
-    lines = site.nvid.command("translations", timeout=60).stdout.splitlines()
-    assert len(lines) == FLOWS
-    assert resident(site) - before < MOST_GROWTH
-    done = site.nvid.command("clear", "--source", family.client, timeout=60)
-    assert done.stdout == f"{FLOWS} flows ended\n"
-    assert resident(site) - before < MOST_GROWTH
-
-
-def resident(site: Site) -> int:
-    """The daemon's memory in kilobytes."""
-    status = site.router.run("cat", f"/proc/{site.nvid.pid}/status").stdout
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    assert found
-    return int(found.group(1))
