@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 from nvid.configuration.blocks import block_of
-from nvid.configuration.routes import Route
 from nvid.configuration.translations import Dnat, Snat
 from nvid.configuration.types import Configuration, Nvi
 from nvid.configuration.values import (
@@ -26,9 +25,9 @@ from nvid.desired.pools import global_networks
 from nvid.desired.ruleset.classify import has_presets
 from nvid.desired.ruleset.destination import selectors, static_selector
 from nvid.desired.ruleset.route import chosen, said_lane
-from nvid.desired.ruleset.words import PORT_PROTOCOLS, PROTOCOL_NUMBERS, Plan
+from nvid.desired.ruleset.words import PROTOCOL_NUMBERS, Plan
 from nvid.desired.uplinks import UplinkState, preferred
-from nvid.matching import Asked, selected, snat_takes, within_limits
+from nvid.matching import Asked, route_takes, selected, snat_takes, within_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,11 @@ class Inside:
     packet: Packet
     destination: IPAddress
     port: int
+
+    @property
+    def asked(self) -> Asked:
+        """What snat and route entries see."""
+        return self.packet.asked(self.destination, self.port)
 
     @property
     def question(self) -> tuple[IPAddress, IPAddress]:
@@ -206,9 +210,8 @@ def _translate_source(
             told.translated_source = _endpoint(outside, static.global_port or packet.source_port)
             told.say(f"{static.key_path} ({static.label}): source becomes {outside}")
             return preset
-    asked = packet.asked(destination, inside.port)
     for snat in nvi.snats:
-        if snat_takes(snat, asked):
+        if snat_takes(snat, inside.asked):
             told.snat = f"snat {snat.label}"
             return _snat(told, plan, nvi, snat, inside, preset)
     if told.dnat is not None:
@@ -285,27 +288,12 @@ def _uplink_for(
     family = inside.packet.family
     able = tuple(up for up in plan.uplinks if up.carries(family) and family in up.addresses)
     for entry in nvi.routes:
-        if not entry.sources and _asks_for(entry, inside, None):
+        if not entry.sources and route_takes(entry, inside.asked, None):
             if not entry.via:
                 break
             named = [up for name in entry.via for up in able if up.name == name]
             return named[0] if named else plan.uplink(entry.via[0])
     return next(iter(preferred(able, family)), None)
-
-
-def _asks_for(entry: Route, inside: Inside, source: IPAddress | None) -> bool:
-    """Whether a route entry matches; ``source`` is the translated one. Of the DSCP it is not
-    known what a packet has: 0 is taken."""
-    names = entry.protocols or (PORT_PROTOCOLS if entry.ports is not None else ())
-    packet, ports = inside.packet, entry.ports
-    return (
-        (not entry.sources or any(source in each for each in entry.sources if source))
-        and (not entry.destinations or any(inside.destination in e for e in entry.destinations))
-        and (not entry.ingress or any(e.matches(packet.interface) for e in entry.ingress))
-        and (not names or packet.protocol in names)
-        and (ports is None or ports.first <= inside.port <= ports.last)
-        and not entry.dscp
-    )
 
 
 def _preset(plan: Plan, nvi: Nvi, inside: Inside, ask: AskKernel) -> int | None:
@@ -314,7 +302,7 @@ def _preset(plan: Plan, nvi: Nvi, inside: Inside, ask: AskKernel) -> int | None:
     marks = plan.marks
     # In the order of the ruleset, where the later one has the last word.
     for entry in nvi.routes if has_presets(plan, nvi) else ():
-        if not entry.sources and _asks_for(entry, inside, None):
+        if not entry.sources and route_takes(entry, inside.asked, None):
             if entry.table is None:
                 break
             return _uplink_behind(plan, inside, said_lane(plan, entry) or 0, ask)
@@ -338,7 +326,7 @@ def _second_lookup(
         told.dropped = f"nothing translates {destination}, a global address of {nvi.name}"
         told.say(f"second lookup: refused: {told.dropped}")
         return plan.marks.refused
-    entry = next((each for each in nvi.routes if _asks_for(each, inside, source)), None)
+    entry = next((each for each in nvi.routes if route_takes(each, inside.asked, source)), None)
     said = None if entry is None else said_lane(plan, entry)
     if entry is not None and said is not None:
         told.route = entry.key_path

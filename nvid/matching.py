@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nvid.configuration.routes import Route
 from nvid.configuration.translations import Dnat, Snat
 from nvid.configuration.values import IPAddress, Pools
 from nvid.desired.ruleset.destination import Selector
@@ -19,9 +20,9 @@ class Asked:
     """The first packet of a flow, as an entry sees it.
 
     ``source`` is that of the packet as it came. ``destination`` and ``port`` (0 for protocols
-    without) are as they came for static and dnat entries, and as those left them for snat entries.
-    ``protocol`` is a number. ``ingress`` is None where it is not known any more; then it rules no
-    entry out.
+    without) are as they came for static and dnat entries, and as those left them for snat and route
+    entries. ``protocol`` is a number. ``ingress`` is None where it is not known any more; then it
+    rules no entry out.
     """
 
     protocol: int
@@ -64,7 +65,22 @@ def snat_takes(entry: Snat, asked: Asked) -> bool:
     )
 
 
-def _came_by(entry: Dnat | Snat, asked: Asked) -> bool:
+def route_takes(entry: Route, asked: Asked, source: IPAddress | None) -> bool:
+    """Whether a route entry is for this flow; ``source`` is the translated one, None where it is
+    not known yet. Which DSCP a packet has is not known: 0 is taken."""
+    names = entry.protocols or (PORT_PROTOCOLS if entry.ports is not None else ())
+    destination = asked.destination
+    return (
+        (not entry.sources or any(source in each for each in entry.sources if source))
+        and (not entry.destinations or any(destination in each for each in entry.destinations))
+        and (not names or asked.protocol in map(protocol, names))
+        and (entry.ports is None or entry.ports.first <= asked.port <= entry.ports.last)
+        and _came_by(entry, asked)
+        and not entry.dscp
+    )
+
+
+def _came_by(entry: Dnat | Snat | Route, asked: Asked) -> bool:
     return (
         not entry.ingress
         or asked.ingress is None
