@@ -228,19 +228,13 @@ def in_the_range(ground: Site) -> Iterator[Observer]:
 
 
 @cases()
-def test_fragments_pass(site: Site, case: Case) -> None:
-    """Large datagrams, large echo requests, and answers as large."""
+def test_fragments_and_errors_pass(site: Site, case: Case) -> None:
+    """Large datagrams, large echo requests, and answers as large; port unreachable, about a packet
+    of either direction."""
     site.use(case.kind.text())
     assert case.probe(site, "fragmented", UDP, "--octets", "5000") == ["whole"]
     asker, source = case.asker(site)
     assert case.has_ports or asker.ping(case.address, count=2, size=4000, source=source)
-
-
-@cases()
-def test_errors_reach_who_asked_and_who_answered(site: Site, case: Case) -> None:
-    """Port unreachable, about a packet of either direction."""
-    site.use(case.kind.text())
-    asker, source = case.asker(site)
     with pytest.raises(Unanswered, match="refused"):
         asker.ask_udp(case.address, case.port(CLOSED), source=source)
     answerer, own = case.answerer(site)
@@ -253,23 +247,17 @@ def test_errors_reach_who_asked_and_who_answered(site: Site, case: Case) -> None
         assert late.everything()[-1] != ["silence"]
 
 
-class TestTraceroute:
-    """Each hop answers; the router once or twice, as itself or, where it complains about a packet
-    whose destination it has translated, as that destination."""
-
-    @cases()
-    def test_by_datagrams(self, site: Site, case: Case) -> None:
-        """Each of a new flow, and all of one that is established."""
-        site.use(case.kind.text())
-        assert_hops(site, case, case.probe(site, "hops", UDP))
-        assert_hops(site, case, case.probe(site, "hops", UDP, "--one-flow"))
-
-    @cases()
-    def test_by_a_real_program(self, site: Site, case: Case) -> None:
-        site.use(case.kind.text())
-        assert_hops(site, case, traceroute(site, case, "-T", "-p", str(case.port(TCP))))
-        if not case.has_ports:
-            assert_hops(site, case, traceroute(site, case, "-I"), begins=True)
+@cases()
+def test_traceroute_sees_each_hop(site: Site, case: Case) -> None:
+    """The router once or twice, as itself or, where it complains about a packet whose destination
+    it has translated, as that destination. By datagrams, each of a new flow and all of one that is
+    established; by traceroute(8), with segments and with echo requests."""
+    site.use(case.kind.text())
+    assert_hops(site, case, case.probe(site, "hops", UDP))
+    assert_hops(site, case, case.probe(site, "hops", UDP, "--one-flow"))
+    assert_hops(site, case, traceroute(site, case, "-T", "-p", str(case.port(TCP))))
+    if not case.has_ports:
+        assert_hops(site, case, traceroute(site, case, "-I"), begins=True)
 
 
 def traceroute(site: Site, case: Case, *words: str) -> list[str]:
@@ -304,31 +292,21 @@ def assert_hops(site: Site, case: Case, found: list[str], *, begins: bool = Fals
     assert set(router) <= {*family.router, case.address}, found
 
 
-class TestPathMtu:
+@cases(("from inside", "from outside", "behind two interfaces"))
+def test_path_mtu_is_found(site: Site, case: Case) -> None:
     """RFC 1191 and RFC 8201. Where the narrow wire is decides who has to say so, and about a
-    packet in which state of translation."""
-
-    @cases(("from inside",))
-    def test_of_the_wire_to_the_provider(self, site: Site, case: Case) -> None:
-        """The router says so, about a packet that is translated."""
-        with site.narrowed(1300, (site.router, "wan0"), (site.isp1, "wan")):
-            self.check(site, case, 1300)
-
-    @cases(("from inside", "from outside"))
-    def test_behind_the_provider(self, site: Site, case: Case) -> None:
-        """The provider says so; from outside, about the answers."""
-        with site.narrowed(1400, (site.isp1, "core"), (site.server, "isp1")):
-            self.check(site, case, 1400)
-
-    @cases(("from outside", "behind two interfaces"))
-    def test_of_the_wire_to_the_hosts(self, site: Site, case: Case) -> None:
-        """The router says so, about a packet whose destination is translated."""
-        with site.narrowed(1300, (site.router, "lan0"), (site.client, "eth0")):
-            self.check(site, case, 1300)
-
-    @staticmethod
-    def check(site: Site, case: Case, narrow: int) -> None:
-        """By datagrams, and by a connection that has much to say in both directions."""
-        site.use(case.kind.text())
-        assert case.probe(site, "largest", UDP) == [str(narrow)]
-        assert case.probe(site, "bulk", TCP, "--octets", "100000") == ["100000"]
+    packet in which state of translation: by datagrams, and by a connection that has much to say in
+    both directions."""
+    site.use(case.kind.text())
+    provider = ((site.isp1, "core"), (site.server, "isp1"))
+    wires = {
+        # The router says so, then the provider.
+        "from inside": {1300: ((site.router, "wan0"), (site.isp1, "wan")), 1400: provider},
+        # The router says so, behind DNAT; then the provider, about the answers.
+        "from outside": {1300: ((site.router, "lan0"), (site.client, "eth0")), 1400: provider},
+        "behind two interfaces": {1300: ((site.router, "lan0"), (site.client, "eth0"))},
+    }[case.side]
+    for mtu, ends in wires.items():
+        with site.narrowed(mtu, *ends):
+            assert case.probe(site, "largest", UDP) == [str(mtu)]
+            assert case.probe(site, "bulk", TCP, "--octets", "100000") == ["100000"]
