@@ -310,3 +310,21 @@ def test_path_mtu_is_found(site: Site, case: Case) -> None:
         with site.narrowed(mtu, *ends):
             assert case.probe(site, "largest", UDP) == [str(mtu)]
             assert case.probe(site, "bulk", TCP, "--octets", "100000") == ["100000"]
+
+
+def test_a_mapping_held_by_a_host_owes_the_same(site: Site) -> None:
+    """From outside, through an endpoint-independent mapping, by a stranger."""
+    site.use(KINDS["snat endpoint-independent"].entries % _words(IPV4))
+    ask = site.client.ask_udp
+    held, closed = (
+        ask(IPV4.server, UDP, source=IPV4.client, source_port=port) for port in (UDP, CLOSED)
+    )
+    words = (held.address, "--source", IPV4.server)
+    assert site.probe(site.server, "fragmented", held.port, *words, "--octets", "5000") == ["whole"]
+    found = site.probe(site.server, "hops", held.port, *words)
+    assert "*" not in found
+    assert found[-1] == "arrived"
+    with site.narrowed(1300, (site.router, "lan0"), (site.client, "eth0")):
+        assert site.probe(site.server, "largest", held.port, *words) == ["1300"]
+    with pytest.raises(Unanswered, match="refused"):
+        site.server.ask_udp(*closed, source=IPV4.server)
