@@ -97,6 +97,8 @@ def telephone(
 @contextmanager
 def call(site: Site, family: Family, where: str) -> Iterator[tuple[Telephone, Telephone]]:
     """Caller and called, while they speak. Both send back what they hear."""
+    # A flow keeps the helper, or the absence of one, that it began with.
+    site.nvid.command("clear", "--nvi", "nvi0")
     inside, outside = (site.client, family.client), (site.server, family.server)
     from_inside = where == "from inside"
     (caller, by), (called, to) = (inside, outside) if from_inside else (outside, inside)
@@ -143,8 +145,6 @@ def test_a_call(site: Site, family: Family, where: str) -> None:
 def test_a_call_without_the_helper(site: Site, family: Family) -> None:
     """The called one is told to speak to an address that nobody routes."""
     site.use(ENTRIES)
-    # A flow that began with a helper keeps it.
-    site.nvid.command("clear", "--nvi", "nvi0")
     with call(site, family, "from inside") as (_, called):
         invited = called.heard("INVITE")
         assert (contact(invited), speech(invited)[0]) == (family.client, family.client)
