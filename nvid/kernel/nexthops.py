@@ -44,7 +44,7 @@ def _all(interfaces: Mapping[int, str]) -> Iterator[tuple[int, Nexthop]]:
     try:
         for body in rtnetlink.dump(_RTM_GETNEXTHOP, request):
             _, _, protocol, _ = _HEADER.unpack_from(body)
-            found = dict(wire.attributes(body[_HEADER.size :]))
+            found = wire.attributes(body[_HEADER.size :])
             index = int.from_bytes(found.get(_NHA_OIF, b""), "little")
             number = struct.unpack("=I", found[_NHA_ID])[0]
             yield protocol, Nexthop(number, interfaces.get(index, "?"))

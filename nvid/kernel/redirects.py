@@ -109,7 +109,7 @@ def _filters(index: int, side: int) -> Iterator[_Filter]:
     try:
         for body in rtnetlink.dump(_RTM_GETTFILTER, _HEADER.pack(0, index, 0, side, 0)):
             _, _, handle, _, info = _HEADER.unpack_from(body)
-            attributes = dict(wire.attributes(body[_HEADER.size :]))
+            attributes = wire.attributes(body[_HEADER.size :])
             if _TCA_OPTIONS in attributes and handle:
                 kind = bytes(attributes[_TCA_KIND]).rstrip(b"\0").decode()
                 yield _filter(info >> 16, handle, kind, attributes[_TCA_OPTIONS])
@@ -122,12 +122,12 @@ def _filters(index: int, side: int) -> Iterator[_Filter]:
 def _filter(preference: int, handle: int, kind: str, options: memoryview) -> _Filter:
     if kind != "bpf":
         return _Filter(preference, handle, kind, False, b"", (0, 0))
-    found = dict(wire.attributes(options))
+    found = wire.attributes(options)
     cookie, target = b"", (0, 0)
-    for _, action in wire.attributes(found.get(_TCA_BPF_ACT, memoryview(b""))):
-        parts = dict(wire.attributes(action))
+    for action in wire.attributes(found.get(_TCA_BPF_ACT, memoryview(b""))).values():
+        parts = wire.attributes(action)
         cookie = bytes(parts.get(_TCA_ACT_COOKIE, b""))
-        parameters = dict(wire.attributes(parts.get(_TCA_ACT_OPTIONS, memoryview(b""))))
+        parameters = wire.attributes(parts.get(_TCA_ACT_OPTIONS, memoryview(b"")))
         if _TCA_MIRRED_PARMS in parameters:
             *_, direction, device = _MIRRED.unpack_from(parameters[_TCA_MIRRED_PARMS])
             target = (direction, device)

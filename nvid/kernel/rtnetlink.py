@@ -65,5 +65,5 @@ def _raise(body: memoryview) -> None:
     if code == 0:
         return
     length = wire.HEADER.unpack_from(body, 4)[0]
-    words = dict(wire.attributes(body[4 + length :])).get(_NLMSGERR_ATTR_MSG, memoryview(b""))
+    words = wire.attributes(body[4 + length :]).get(_NLMSGERR_ATTR_MSG, memoryview(b""))
     raise NetlinkError(code, bytes(words).rstrip(b"\0").decode(errors="replace") or None)
