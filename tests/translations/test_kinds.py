@@ -213,6 +213,12 @@ def cases(sides: Iterable[Side] = ("from inside", *EVERYWHERE)) -> pytest.MarkDe
     )
 
 
+@pytest.fixture
+def backend() -> str:
+    """The rules of an entry are the same for both; tests/path/test_errors.py tries the other."""
+    return "veth"
+
+
 @pytest.fixture(scope="module")
 def default_route() -> str:
     """See above."""
