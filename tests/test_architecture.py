@@ -84,9 +84,14 @@ def test_the_desired_state_knows_no_kernel_and_no_daemon(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", below("nvid.configuration"))
-def test_the_configuration_knows_only_itself(module: str) -> None:
+def test_the_configuration_knows_only_itself_and_numbers(module: str) -> None:
     ours = {name for name in imports(module) if is_in(name, ("nvid",))}
-    assert not {name for name in ours if not is_in(name, ("nvid.configuration", "nvid.errors"))}
+    known = ("nvid.configuration", "nvid.errors", "nvid.names")
+    assert not {name for name in ours if not is_in(name, known)}
+
+
+def test_names_and_numbers_know_nothing_else() -> None:
+    assert not {name for name in imports("nvid.names") if is_in(name, ("nvid",))}
 
 
 @pytest.mark.parametrize("module", below("nvid.kernel"))
