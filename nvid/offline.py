@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nvid import explain as tracer
-from nvid import names, state
-from nvid.configuration import ConfigurationError, load, source
-from nvid.configuration.convert import convert
+from nvid import guardian, names, state
+from nvid.configuration import ConfigurationError, daemon_table, load
 from nvid.configuration.types import Daemon, Nvi
 from nvid.configuration.values import IPAddress, TableRange
 from nvid.desired.numbers import allocate
@@ -27,6 +26,9 @@ from nvid.kernel import facts, routes
 from nvid.kernel.netlink import session
 from nvid.reconcile import Reconciler
 from nvid.state import State
+from nvid.statedir import take
+
+_PATIENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +151,7 @@ def _endpoint(text: str) -> tuple[IPAddress, int]:
 
 def socket_of(path: Path) -> str:
     """Where the daemon of a configuration file listens; the default when the file is broken."""
-    return _daemon_of(path).socket
-
-
-def _daemon_of(path: Path) -> Daemon:
-    """The [daemon] table as far as it can be read, whatever is wrong with the rest."""
-    return convert(source.read(path).data, whole=False).configuration.daemon
+    return daemon_table(path).socket
 
 
 def down(path: Path) -> Answer:
@@ -162,7 +159,7 @@ def down(path: Path) -> Answer:
 
     The configuration may be broken or gone: what the objects were made with is in the state.
     """
-    daemon = _daemon_of(path)
+    daemon = daemon_table(path)
     kept = state.load(daemon.state_dir)
     if kept is not None and kept.window is not None:
         window = kept.window
@@ -173,9 +170,23 @@ def down(path: Path) -> Answer:
             tables=TableRange(window.first_table, window.last_table),
             protocol=window.protocol,
         )
-    removed = Reconciler(daemon.state_dir).remove_everything(daemon)
+    with take(daemon.state_dir, _PATIENCE):
+        guardian.abandon(daemon.state_dir)
+        removed = Reconciler(daemon.state_dir).remove_everything(daemon)
     texts = [text for _, text in removed]
     return Answer({"removed": texts}, "\n".join(texts))
+
+
+def confirm(path: Path, state_dir: str | None) -> Answer:
+    """Keep what a dead daemon had on trial. Raises NothingPending, or another NvidError."""
+    guardian.confirm(guardian.directory_of(path, state_dir))
+    return Answer({"confirmed": True}, "confirmed")
+
+
+def rollback(path: Path, state_dir: str | None) -> Answer:
+    """Take back what a dead daemon had on trial. Raises NothingPending, or another NvidError."""
+    changes = guardian.rollback(guardian.directory_of(path, state_dir))
+    return Answer({"changes": changes}, f"taken back: {changes} changes")
 
 
 def _changes(lines: Iterable[tuple[str, str]]) -> dict[str, Any]:

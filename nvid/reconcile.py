@@ -36,6 +36,7 @@ from nvid.kernel.nft import Nft
 from nvid.machine import Machine
 from nvid.observed import Difference, Observed, differ
 from nvid.state import State
+from nvid.statedir import StateNotKept
 from nvid.transaction import ObservedTable, as_observed
 
 
@@ -310,7 +311,7 @@ class Reconciler:
         self._state, self._knows_numbers, self._state_error = wanted, True, None
         try:
             state.save(self._state_dir, wanted)
-        except state.StateNotKept as error:
+        except StateNotKept as error:
             self._state_error = str(error)
 
     def _repairs(self, prepared: Prepared) -> list[tuple[str, str]]:

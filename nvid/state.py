@@ -1,15 +1,11 @@
 """What nvid must remember beyond its own life: numbers, and the sysctls it found.
 
-One small JSON file in ``state_dir``, replaced atomically, and beside it a copy of the last
-configuration that was put in force. Losing it loses no traffic: numbers are
+One small JSON file in ``state_dir``, replaced atomically. Losing it loses no traffic: numbers are
 read back from the kernel; only the sysctls of before cannot be restored any more.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -17,10 +13,9 @@ import msgspec
 from nvid.configuration.types import Daemon
 from nvid.desired.numbers import Numbers
 from nvid.errors import NvidError
+from nvid.statedir import replace
 
 _NAME = "state.json"
-_LAST_GOOD = "last-good"
-_MAIN = "nvid.toml"
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -79,10 +74,6 @@ class WindowChanged(NvidError):
     """The configured numbers are not those of what is in the kernel."""
 
 
-class StateNotKept(NvidError):
-    """The state directory cannot be written."""
-
-
 def load(directory: str) -> State | None:
     """The state that was kept, or None when there is none that can be read."""
     try:
@@ -93,50 +84,9 @@ def load(directory: str) -> State | None:
 
 def save(directory: str, state: State) -> None:
     """Replace the kept state; raises StateNotKept."""
-    _replace(Path(directory) / _NAME, msgspec.json.format(msgspec.json.encode(state)))
+    replace(Path(directory) / _NAME, msgspec.json.format(msgspec.json.encode(state)))
 
 
 def forget(directory: str) -> None:
     """Remove the kept state: nvid owns nothing any more."""
     (Path(directory) / _NAME).unlink(missing_ok=True)
-    shutil.rmtree(Path(directory) / _LAST_GOOD, ignore_errors=True)
-
-
-def keep_configuration(directory: str, path: Path, files: Iterable[Path]) -> None:
-    """Keep a copy of the files that are in force; raises StateNotKept.
-
-    ``path`` is the main one of ``files``, all others are its drop-ins. The copy is made beside
-    the old one and takes its place in one step.
-    """
-    last_good = Path(directory) / _LAST_GOOD
-    fresh = last_good.with_suffix(".new")
-    try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        drop_ins = (fresh / _MAIN).with_suffix(".d")
-        drop_ins.mkdir(parents=True)
-        for file in files:
-            shutil.copyfile(file, fresh / _MAIN if file == path else drop_ins / file.name)
-        shutil.rmtree(last_good, ignore_errors=True)
-        fresh.rename(last_good)
-    except OSError as error:
-        raise StateNotKept(
-            f"{last_good}: {error.strerror}; make state_dir writable for nvid"
-        ) from error
-
-
-def last_good(directory: str) -> Path:
-    """Where the main file of the last good configuration is kept; it need not exist."""
-    return Path(directory) / _LAST_GOOD / _MAIN
-
-
-def _replace(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        temporary = path.with_suffix(".new")
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except OSError as error:
-        raise StateNotKept(f"{path}: {error.strerror}; make state_dir writable for nvid") from error

@@ -149,6 +149,6 @@ def test_asking_for_the_status_loads_the_standard_library_only() -> None:
     status, loaded = json.loads(done.stdout)
     assert status == 3
     ours = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
-    modules = ("call", "main", "show")
+    modules = ("call", "main", "options", "show")
     assert ours == {"nvid", "nvid.client", *(f"nvid.client.{each}" for each in modules)}
     assert not {"asyncio", "tomllib", "ctypes"} & set(loaded)

@@ -223,7 +223,10 @@ def test_errors_are_those_told(daemon: Nvid) -> None:
     told = {row[0].strip("`") for row in rows(section(CONTROL, "The interface"))}
     made = {
         f"{control.INTERFACE}.{each.__name__}"
-        for each in (control.BadConfiguration, control.Failed, control.NotPermitted)
+        for each in (
+            *(control.BadConfiguration, control.Failed),
+            *(control.NotPermitted, control.NothingPending),
+        )
     }
     assert told == made
     daemon.write("[nvi.nvi0]\nraech = 1\n")

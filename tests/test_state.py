@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from nvid import state
 from nvid.configuration.types import Daemon
 from nvid.configuration.values import TableRange
-from nvid.state import State, StateNotKept, WindowChanged, window_of
+from nvid.state import State, WindowChanged, window_of
+from nvid.statedir import StateNotKept
 
 FULL = State(
     uplinks={"isp1": 1, "isp2": 7},

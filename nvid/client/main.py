@@ -8,16 +8,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nvid.client import show
-from nvid.client.call import DEFAULT_SOCKET, CallRefused, DaemonNotRunning, call, stream
+from nvid.client import options, show
+from nvid.client.call import CallRefused, DaemonNotRunning, call, stream
 
 if TYPE_CHECKING:
     from nvid.offline import Answer
 
-DEFAULT_CONFIG = "/etc/nvid/nvid.toml"
 BAD, NOT_RUNNING, NOT_PERMITTED = 1, 3, 4
 
 _EXAMPLES = """\
@@ -27,6 +25,7 @@ examples:
   systemctl start nvid              start it; 'nvid run' is the same in the foreground
   nvid status                       is everything well?
   nvid reload                       read the changed configuration
+  nvid reload --confirm 60          the same, and back again after a minute without 'nvid confirm'
   nvid down                         take everything of nvid's away again
 """
 
@@ -58,18 +57,35 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    file, socket, data = _file_option(), _socket_option(), _json_option()
+    file, socket, data = options.file_option(), options.socket_option(), options.json_option()
     _add(commands, "run", _run, "the daemon, in the foreground", [file])
     _add(commands, "check", _check, "validate the configuration", [file, data])
     _add(commands, "plan", _plan, "what would change in the kernel", [file, data])
-    _add(commands, "reload", _reload, "make the daemon read its configuration", [socket, data])
+    trial = [socket, data, options.confirm_option()]
+    _add(commands, "reload", _reload, "make the daemon read its configuration", trial)
+    kept = [socket, file, data, options.state_option()]
+    _add(commands, "confirm", _confirm, "keep what is on trial", kept)
+    kept = [*kept, options.deadline_option()]
+    _add(commands, "rollback", _rollback, "take back what is on trial", kept)
     _add(commands, "status", _status, "health of everything at one glance", [socket, data])
-    flows = _filter_options()
+    flows = options.filter_options()
     _add(commands, "translations", _translations, "live flows", [socket, data, flows])
     _add(commands, "statistics", _statistics, "counters and use of pools", [socket, data])
     _add(commands, "clear", _clear, "end flows", [socket, data, flows])
-    _add(commands, "explain", _explain, "what becomes of a packet", [file, data, _packet_options()])
-    _add(commands, "down", _down, "remove all that nvid owns", [file, _socket_option(None), data])
+    _add(
+        commands,
+        "explain",
+        _explain,
+        "what becomes of a packet",
+        [file, data, options.packet_options()],
+    )
+    _add(
+        commands,
+        "down",
+        _down,
+        "remove all that nvid owns",
+        [file, options.socket_option(None), data],
+    )
     return parser
 
 
@@ -78,6 +94,8 @@ _STATUSES = {
     "check": "0 valid; 1 not",
     "plan": "0 nothing to do; 2 changes; 1 bad configuration; 4 not permitted",
     "reload": "0 done; 1 bad configuration, the running one stays; 3 daemon not running",
+    "confirm": "0 done; 1 nothing pending; 3 daemon not running, and nothing pending",
+    "rollback": "0 done; 1 nothing pending; 3 daemon not running, and nothing pending",
     "status": "0 healthy; 1 degraded; 3 daemon not running",
     "translations": "0 done; 3 daemon not running; 4 not permitted",
     "statistics": "0 done; 3 daemon not running",
@@ -91,6 +109,7 @@ _ARGUMENTS = {
     "run": " --config ./nvid.toml",
     "check": " --config ./nvid.toml",
     "plan": " --config ./nvid.toml",
+    "reload": " --confirm 60",
     "status": " --json",
     "clear": " --source 10.1.0.0/24 --protocol udp",
     "explain": " --in lan0 tcp 10.1.0.2:40000 198.18.0.10:80",
@@ -102,7 +121,7 @@ def _add(
     name: str,
     function: Callable[[argparse.Namespace], int],
     summary: str,
-    options: list[argparse.ArgumentParser],
+    parents: list[argparse.ArgumentParser],
 ) -> None:
     sub = commands.add_parser(
         name,
@@ -111,70 +130,15 @@ def _add(
         epilog=f"example:\n  nvid {name}{_ARGUMENTS.get(name, '')}\n\n"
         f"exit status: {_STATUSES[name]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=options,
+        parents=parents,
     )
     sub.set_defaults(command=function, json=False)
 
 
-def _file_option() -> argparse.ArgumentParser:
-    option = argparse.ArgumentParser(add_help=False)
-    option.add_argument(
-        "--config",
-        metavar="FILE",
-        type=Path,
-        default=Path(DEFAULT_CONFIG),
-        help="configuration file (default %(default)s)",
-    )
-    return option
-
-
-def _socket_option(default: str | None = DEFAULT_SOCKET) -> argparse.ArgumentParser:
-    option = argparse.ArgumentParser(add_help=False)
-    option.add_argument(
-        "--socket",
-        metavar="PATH",
-        default=default,
-        help=f"the daemon's control socket (default {default or 'as FILE says'})",
-    )
-    return option
-
-
-def _json_option() -> argparse.ArgumentParser:
-    option = argparse.ArgumentParser(add_help=False)
-    option.add_argument("--json", action="store_true", help="print data as JSON")
-    return option
-
-
-_FILTERS = {
-    "nvi": ("NAME", "of this NVI"),
-    "source": ("ADDRESS", "from this address or prefix, original or translated"),
-    "destination": ("ADDRESS", "to this address or prefix, original or translated"),
-    "protocol": ("NAME", "of this protocol: tcp, udp, icmp ..."),
-    "uplink": ("NAME", "that leave or came in by this uplink"),
-    "tenant": ("NAME", "of this tenant"),
-}
-
-
-def _filter_options() -> argparse.ArgumentParser:
-    option = argparse.ArgumentParser(add_help=False)
-    for name, (metavar, text) in _FILTERS.items():
-        option.add_argument(f"--{name}", metavar=metavar, help=f"only flows {text}")
-    return option
-
-
-def _packet_options() -> argparse.ArgumentParser:
-    option = argparse.ArgumentParser(add_help=False)
-    option.add_argument(
-        "--in", dest="interface", metavar="IFACE", required=True, help="where it comes in"
-    )
-    option.add_argument("protocol", metavar="PROTO", help="tcp, udp, icmp ...")
-    option.add_argument("source", metavar="SRC[:PORT]", help="IPv6 with a port: [ADDRESS]:PORT")
-    option.add_argument("destination", metavar="DST[:PORT]")
-    return option
-
-
 def _filter(arguments: argparse.Namespace) -> dict[str, str]:
-    return {name: value for name in _FILTERS if (value := getattr(arguments, name)) is not None}
+    return {
+        name: value for name in options.FILTERS if (value := getattr(arguments, name)) is not None
+    }
 
 
 def _version() -> str:
@@ -237,8 +201,68 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _reload(arguments: argparse.Namespace) -> int:
-    changes = call(arguments.socket, "Reload")["changes"]
-    _print(arguments, {"changes": changes}, f"reloaded: {changes} changes")
+    wanted = {} if arguments.confirm is None else {"confirm": arguments.confirm}
+    done = call(arguments.socket, "Reload", **wanted)
+    _print(arguments, done, show.reloaded(done, time.time()))
+    return 0
+
+
+def _confirm(arguments: argparse.Namespace) -> int:
+    def here() -> Answer:
+        from nvid.offline import confirm
+
+        return confirm(arguments.config, arguments.state_dir)
+
+    try:
+        call(arguments.socket, "Confirm")
+    except DaemonNotRunning as not_running:
+        return _by_itself(arguments, here, not_running)
+    _print(arguments, {"confirmed": True}, "confirmed")
+    return 0
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    def here() -> Answer:
+        from nvid.offline import rollback
+
+        return rollback(arguments.config, arguments.state_dir)
+
+    if arguments.at_deadline:
+        return _at_deadline(arguments)
+    try:
+        changes = call(arguments.socket, "Rollback")["changes"]
+    except DaemonNotRunning as not_running:
+        return _by_itself(arguments, here, not_running)
+    _print(arguments, {"changes": changes}, f"taken back: {changes} changes")
+    return 0
+
+
+def _by_itself(
+    arguments: argparse.Namespace, command: Callable[[], Answer], not_running: DaemonNotRunning
+) -> int:
+    """What the daemon would have done, if it left something to do when it died."""
+    from nvid.trial import NothingPending
+
+    def attempt() -> Answer:
+        try:
+            return command()
+        except NothingPending:
+            raise not_running from None
+
+    return _offline(arguments, attempt)
+
+
+def _at_deadline(arguments: argparse.Namespace) -> int:
+    from nvid.errors import NvidError
+    from nvid.guardian import at_deadline, directory_of
+
+    def say(words: str) -> None:
+        print(f"nvid: {words}", file=sys.stderr, flush=True)
+
+    try:
+        at_deadline(directory_of(arguments.config, arguments.state_dir), say)
+    except NvidError as error:
+        return _complain(arguments, str(error), error.exit_status)
     return 0
 
 

@@ -32,6 +32,7 @@ def status(data: dict[str, Any], now: float) -> str:
         f"{coloured(data['state'])}: nvid {data['version']}, pid {data['pid']}",
         f"configuration {config['path']}, loaded {_ago(config['loaded_at'], now)}, "
         f"generation {config['generation']}",
+        *_trial(config, now),
     ]
     for nvi in data["nvis"]:
         lines += _nvi(nvi)
@@ -40,6 +41,34 @@ def status(data: dict[str, Any], now: float) -> str:
     lines.append(_repairs(reconcile, now))
     lines += [_repair(each, now) for each in reconcile["last_repairs"][-3:]]
     return "\n".join(lines)
+
+
+def reloaded(data: dict[str, Any], now: float) -> str:
+    """``nvid reload``: what it did, and what is left to do."""
+    lines = [f"reloaded: {data['changes']} changes"]
+    if data["confirm_deadline"] is not None:
+        lines.append(_on_trial(data["confirm_deadline"], now))
+    if data["restart"]:
+        keys = ", ".join(data["restart"])
+        lines.append(f"restart nvid for the changes of [daemon] {keys}")
+    return "\n".join(lines)
+
+
+def _on_trial(deadline: float, now: float) -> str:
+    left = max(0, round(deadline - now))
+    return f"on trial: it is taken back in {left} s unless 'nvid confirm' is said"
+
+
+def _trial(config: dict[str, Any], now: float) -> list[str]:
+    if config["confirm_deadline"] is not None:
+        return [_on_trial(config["confirm_deadline"], now)]
+    if config["refused_at"] is not None:
+        when = _ago(config["refused_at"], now)
+        return [
+            f"the files in place were taken back {when}: the last good configuration is in force "
+            f"until 'nvid reload'"
+        ]
+    return []
 
 
 def _nvi(nvi: dict[str, Any]) -> list[str]:

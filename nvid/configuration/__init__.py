@@ -5,7 +5,7 @@ looks at the whole, `pending` refuses what is not built yet, `loading` puts them
 the files is the only thing here that touches the outside world.
 """
 
-from nvid.configuration.loading import Loaded, load
+from nvid.configuration.loading import Loaded, daemon_table, load
 from nvid.configuration.places import Origins
 from nvid.configuration.problems import Origin, Problem
 from nvid.errors import ConfigurationError
@@ -16,5 +16,6 @@ __all__ = [
     "Origin",
     "Origins",
     "Problem",
+    "daemon_table",
     "load",
 ]

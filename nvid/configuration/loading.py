@@ -10,16 +10,18 @@ from nvid.configuration import checks, pending, source
 from nvid.configuration.convert import convert
 from nvid.configuration.findings import located
 from nvid.configuration.places import Origins
-from nvid.configuration.types import Configuration
+from nvid.configuration.types import Configuration, Daemon
 from nvid.errors import ConfigurationError
 
 
 class Loaded(Struct, frozen=True):
-    """A valid configuration, where each of its keys was written, and the files that were read."""
+    """A valid configuration, where each of its keys was written, the files that were read, and
+    the digest of their contents (`source.digest_of`)."""
 
     configuration: Configuration
     origins: Origins
     files: tuple[Path, ...]
+    digest: str
 
 
 def load(path: Path) -> Loaded:
@@ -44,4 +46,9 @@ def load(path: Path) -> Loaded:
                 key=lambda one: (order.get(one.file, -1), str(one.file), one.line, str(one)),
             )
         )
-    return Loaded(configuration, read.origins, read.files)
+    return Loaded(configuration, read.origins, read.files, read.digest)
+
+
+def daemon_table(path: Path) -> Daemon:
+    """The [daemon] table as far as it can be read, whatever is wrong with the rest."""
+    return convert(source.read(path).data, whole=False).configuration.daemon

@@ -7,11 +7,12 @@ and further items to lists of tables. Nothing can be said twice, whatever the fi
 from __future__ import annotations
 
 import codecs
+import hashlib
 import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class Source(Struct, frozen=True):
     """All files together.
 
     `readable` is False when a file is missing from `data` because it could not be read: then
-    what seems to be absent may well be there.
+    what seems to be absent may well be there. `digest` is that of all contents, see `digest_of`.
     """
 
     data: dict[str, Any]
@@ -39,10 +40,12 @@ class Source(Struct, frozen=True):
     files: tuple[Path, ...]
     problems: tuple[Problem, ...]
     readable: bool
+    digest: str
 
 
 class _File(Struct, frozen=True):
     path: Path
+    content: bytes
     data: dict[str, Any]
     positions: Positions
 
@@ -52,6 +55,7 @@ def read(path: Path) -> Source:
     files, problems = _files(path)
     merged = _Merger()
     readable = not problems
+    contents: list[tuple[str, bytes]] = []
     for file in files:
         loaded = _load(file)
         if isinstance(loaded, Problem):
@@ -59,13 +63,25 @@ def read(path: Path) -> Source:
             readable = False
         else:
             merged.add(loaded)
+            contents.append(("" if file == path else file.name, loaded.content))
     return Source(
         merged.data,
         Origins(merged.origins),
         tuple(files),
         (*problems, *merged.problems),
         readable,
+        digest_of(contents),
     )
+
+
+def digest_of(contents: Iterable[tuple[str, bytes]]) -> str:
+    """A digest (BLAKE2s, hexadecimal) of a main file, whose name is "", and its drop-ins. It is
+    the same for a copy of them elsewhere, and for no other content."""
+    whole = hashlib.blake2s()
+    for name, content in contents:
+        whole.update(f"{len(name)} {name} {len(content)} ".encode(errors="surrogateescape"))
+        whole.update(content)
+    return whole.hexdigest()
 
 
 def _files(path: Path) -> tuple[list[Path], list[Problem]]:
@@ -130,7 +146,7 @@ def _parsed(path: Path, content: bytes) -> _File | Problem:
         message = f"byte 0x{content[wrong.start]:02x} is not UTF-8"
         return Problem(path, line, "", message, "save the file as UTF-8, as TOML wants it")
     try:
-        return _File(path, tomllib.loads(text), Positions(text))
+        return _File(path, content, tomllib.loads(text), Positions(text))
     except (RecursionError, TooDeep):
         message = "lists or tables are nested too deeply"
         return Problem(path, 1, "", message, "no key of nvid needs more than four levels")

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import structlog
 
-from nvid.configuration import ConfigurationError, load
+from nvid import statedir, trial
+from nvid.configuration import ConfigurationError
 from nvid.daemon import log
+from nvid.daemon.control import check_unanswered
 from nvid.daemon.service import Service
 from nvid.errors import NvidError
 
 SWITCH = 0.001
 """Seconds that a thread may keep others waiting for the interpreter (5 ms by default): a thread
 that reads hundreds of thousands of flows must not make the loop's answers slow."""
+_PATIENCE = 15.0
+"""Seconds; less than the unit's TimeoutStartSec."""
 
 
 def run(path: Path) -> int:
@@ -36,10 +40,15 @@ def run(path: Path) -> int:
 
 def _serve(path: Path) -> int:
     """Raises ConfigurationError, NotPermitted, or another NvidError before anything changed."""
-    loaded = load(path)
-    log.configure(loaded.configuration.daemon.log_level)
+    files = trial.read(path)
+    if files.loaded is not None:
+        check_unanswered(Path(files.loaded.configuration.daemon.socket))
+    # A guardian may be on the way back just now: it needs no longer than a round.
+    with statedir.take(files.directory, _PATIENCE):
+        start = trial.start(files)
+        log.configure(start.loaded.configuration.daemon.log_level)
 
-    async def main() -> int:
-        return await Service(path, loaded).run()
+        async def main() -> int:
+            return await Service(path, start).run()
 
-    return asyncio.run(main())
+        return asyncio.run(main())

@@ -16,7 +16,7 @@ import struct
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import structlog
 from asyncvarlink import (
@@ -31,7 +31,7 @@ from asyncvarlink.serverprotocol import VarlinkInterfaceServerProtocol
 from asyncvarlink.serviceinterface import VarlinkServiceInterface
 from asyncvarlink.types import FileDescriptorArray
 
-from nvid import __version__
+from nvid import __version__, trial
 from nvid.daemon.statistics import Statistics
 from nvid.daemon.status import Status
 from nvid.daemon.translations import Filter, Translation
@@ -88,14 +88,37 @@ class Failed(TypedVarlinkErrorReply, interface=INTERFACE):
         message: str
 
 
+class NothingPending(TypedVarlinkErrorReply, interface=INTERFACE):
+    """No reload waits for a confirmation."""
+
+    class Parameters:
+        message: str
+
+
+class Reloaded(TypedDict):
+    """What a reload did."""
+
+    changes: int
+    confirm_deadline: float | None
+    restart: list[str]
+
+
 class Backend(Protocol):
     """What the daemon can be asked for."""
 
     async def status(self) -> Status:
         """How everything is."""
 
-    async def reload(self) -> int:
-        """Read the files again; the number of changes. Raises BadConfiguration or NvidError."""
+    async def reload(self, confirm: float | None) -> "Reloaded":
+        """Read the files again, on trial for so many seconds. Raises BadConfiguration or
+        NvidError."""
+
+    async def confirm(self) -> None:
+        """Keep what is on trial. Raises NothingPending or NvidError."""
+
+    async def rollback(self) -> int:
+        """Take back what is on trial; the number of changes. Raises NothingPending or
+        NvidError."""
 
     def translations(self, wanted: Filter) -> AsyncIterator[list[Translation]]:
         """The flows that are meant, batch by batch. Raises NvidError."""
@@ -121,11 +144,24 @@ class Control(VarlinkInterface, name=INTERFACE):
         """Health of everything at one glance. Anybody may ask."""
         return await self._backend.status()
 
-    @varlinkmethod(return_parameter="changes")
-    async def Reload(self) -> int:
-        """Read the configuration again; how many kernel objects changed."""
+    @varlinkmethod
+    async def Reload(self, *, confirm: float | None = None) -> Reloaded:
+        """Read the configuration again, on trial for `confirm` seconds; how many kernel objects
+        changed, when the trial ends, and which changed keys want a restart."""
         with _failing_politely():
-            return await self._backend.reload()
+            return await self._backend.reload(confirm)
+
+    @varlinkmethod
+    async def Confirm(self) -> None:
+        """Keep what is on trial."""
+        with _failing_politely():
+            await self._backend.confirm()
+
+    @varlinkmethod(return_parameter="changes")
+    async def Rollback(self) -> int:
+        """Take back what is on trial; how many kernel objects changed."""
+        with _failing_politely():
+            return await self._backend.rollback()
 
     @varlinkmethod(return_parameter="flows")
     async def Translations(self, *, wanted: Filter) -> AsyncIterator[list[Translation]]:
@@ -157,6 +193,8 @@ class Control(VarlinkInterface, name=INTERFACE):
 def _failing_politely() -> Iterator[None]:
     try:
         yield
+    except trial.NothingPending as error:
+        raise NothingPending(message=str(error)) from error
     except NvidError as error:
         raise Failed(message=str(error)) from error
 
@@ -230,11 +268,7 @@ class ControlServer:
 
     def open(self) -> None:
         """Listen. Raises NvidError when another daemon answers there, or the path cannot be."""
-        if _answers(self._path):
-            raise NvidError(
-                f"{self._path}: another nvid answers there; stop it, or give this one another "
-                f"socket in [daemon]"
-            )
+        check_unanswered(self._path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -291,11 +325,14 @@ class ControlServer:
             transport.close()
 
 
-def _answers(path: Path) -> bool:
+def check_unanswered(path: Path) -> None:
+    """Raises NvidError when another daemon answers on this socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(1)
         try:
             sock.connect(str(path))
         except OSError:
-            return False
-        return True
+            return
+    raise NvidError(
+        f"{path}: another nvid answers there; stop it, or give this one another socket in [daemon]"
+    )

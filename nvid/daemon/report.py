@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from nvid import __version__
 from nvid.configuration import Loaded
-from nvid.configuration.types import Configuration, Nvi
+from nvid.configuration.types import Configuration, Daemon, Nvi
 from nvid.daemon.metrics import Pool, Snapshot
 from nvid.daemon.status import (
     ConfigStatus,
@@ -26,6 +26,7 @@ from nvid.desired.ruleset.classify import DROPS
 from nvid.desired.ruleset.identity import Counted, counted, counter_name, translations
 from nvid.desired.ruleset.source import limit_counter
 from nvid.reconcile import Round
+from nvid.trial import Start
 
 _REMEMBERED_REPAIRS = 20
 KINDS = (
@@ -39,6 +40,7 @@ KINDS = (
     "sysctl",
     "ruleset",
 )
+_AT_START = ("metrics", "socket", "state_dir")
 _ACTIONS = {"+": "created", "~": "changed", "-": "deleted"}
 
 
@@ -57,6 +59,8 @@ class History:
     metrics_problem: str | None = None
     removed: bool = False
     crashed: bool = False
+    confirm_deadline: float | None = None
+    refused_at: float | None = None
 
     def note(self, done: Round, culprits: tuple[str, ...]) -> None:
         """Count what a round has repaired."""
@@ -68,11 +72,31 @@ class History:
             self.last_repairs.append(Repair(text[2:], action, culprit, time.time()))
         del self.last_repairs[:-_REMEMBERED_REPAIRS]
 
-    def loaded(self) -> None:
-        """A new configuration is in force."""
+    def loaded(self, successful: bool = True) -> None:
+        """Another configuration is in force: a new one, or a previous one once more."""
         self.generation += 1
         self.loaded_at = time.time()
-        self.reload_successful = True
+        self.reload_successful = successful
+
+
+def restart_keys(began: Daemon, now: Daemon) -> list[str]:
+    """The changed keys of [daemon] that a reload cannot put in force."""
+    return [key for key in _AT_START if getattr(began, key) != getattr(now, key)]
+
+
+def beginning(start: Start) -> list[str]:
+    """What is to be said when a start does not simply begin with the files in place."""
+    found = [] if start.problem is None else [start.problem]
+    if start.late is not None and start.problem is None:
+        found.append("the previous configuration is in force again: nobody confirmed it in time")
+    if start.refused is not None and start.problem is None:
+        found.append(
+            "the files in place were taken back: the last good configuration is in force until "
+            "they are changed, or 'nvid reload' reads them"
+        )
+    if start.pending is not None:
+        found.append("the configuration is still on trial: say 'nvid confirm' to keep it")
+    return found
 
 
 def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -> Status:
@@ -90,7 +114,13 @@ def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -
         state="starting" if last is None else "healthy" if well else "degraded",
         version=__version__,
         pid=os.getpid(),
-        config=ConfigStatus(history.path, history.loaded_at, history.generation),
+        config=ConfigStatus(
+            history.path,
+            history.loaded_at,
+            history.generation,
+            history.confirm_deadline,
+            history.refused_at,
+        ),
         reconcile=ReconcileStatus(
             repairs_total=sum(history.repairs.values()),
             last_repair_at=history.last_repairs[-1].at if history.last_repairs else None,

@@ -18,14 +18,12 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from nvid import names, state
-from nvid.configuration import ConfigurationError, Loaded, load
+from nvid import names
 from nvid.daemon import notify, report
-from nvid.daemon.control import BadConfiguration, ControlServer, bad_configuration
-from nvid.daemon.known import known_reconciler
-from nvid.daemon.log import configure as configure_log
+from nvid.daemon.control import ControlServer
 from nvid.daemon.metrics import MetricsServer, Snapshot
 from nvid.daemon.records import TranslationRecords
+from nvid.daemon.reloads import Reloads
 from nvid.daemon.statistics import Statistics, statistics
 from nvid.daemon.status import Status, headline
 from nvid.daemon.translations import Filter, Flows, Translation
@@ -33,7 +31,9 @@ from nvid.daemon.usage import UsageReader
 from nvid.desired.ruleset.account import labels_of
 from nvid.errors import NotPermitted, NvidError
 from nvid.kernel.events import EVERYTHING, ROUTING, Event, Watch
-from nvid.reconcile import Reconciler, Round
+from nvid.known import known_reconciler
+from nvid.reconcile import Round
+from nvid.trial import Start
 
 COALESCE = 0.02
 """Seconds that events are gathered before a look: one command makes many of them."""
@@ -51,16 +51,13 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class Service:
+class Service(Reloads):
     """One running daemon. ``run`` returns its exit status."""
 
-    def __init__(self, path: Path, loaded: Loaded) -> None:
-        self._path = path
-        self._loaded = loaded
-        daemon = loaded.configuration.daemon
+    def __init__(self, path: Path, start: Start) -> None:
+        super().__init__(path, start)
+        daemon = start.loaded.configuration.daemon
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="nvid-worker")
-        self._reconciler: Reconciler | None = None
-        self._lock = asyncio.Lock()
         self._stop = asyncio.Event()
         self._dirty = asyncio.Event()
         self._kinds: frozenset[str] = frozenset()
@@ -71,7 +68,6 @@ class Service:
             lambda: self._loaded.configuration.daemon.protocol,
             lambda: self._own_interfaces,
         )
-        self._history = report.History(str(path))
         self._usage = UsageReader()
         self._records = TranslationRecords(log.info)
         self._control = ControlServer(daemon.socket, self)
@@ -94,13 +90,13 @@ class Service:
                 self._open_metrics()
             loop.add_reader(self._watch.routing, self._on_events, self._watch.read_routing)
             loop.add_reader(self._watch.netfilter, self._on_events, self._watch.read_netfilter)
-            self._reconciler = await self._work(known_reconciler, daemon.state_dir)
+            self._reconciler = await self._work(known_reconciler, self._begin.directory)
             self._reconciler.check_window(daemon)
             first = await self._round(EVERYTHING)
             if not first.permitted:
                 raise NotPermitted(first.error)
             await self._hold_hooks()
-            await self._keep_configuration()
+            await self._began()
             notify.ready(headline(self._status()))
             log.info("running", config=str(self._path), status=headline(self._status()))
             self._start(self._keep())
@@ -239,59 +235,6 @@ class Service:
     def _status(self) -> Status:
         return report.status(self._loaded, self._last, self._history, self._usage.latest)
 
-    async def reload(self) -> int:
-        """Read the files again and bring the kernel to them; the number of changes."""
-        async with self._lock:
-            notify.reloading()
-            try:
-                return await self._locked_reload()
-            finally:
-                notify.ready(headline(self._status()))
-
-    async def _locked_reload(self) -> int:
-        try:
-            loaded = await self._work(load, self._path)
-        except ConfigurationError as error:
-            self._history.reload_successful = False
-            for problem in error.problems:
-                log.error(str(problem))
-            raise bad_configuration(error) from error
-        assert self._reconciler is not None
-        try:
-            self._reconciler.check_window(loaded.configuration.daemon)
-        except NvidError:
-            self._history.reload_successful = False
-            raise
-        before = self._loaded
-        self._loaded = loaded
-        done = await self._locked_round(EVERYTHING)
-        if done.error is not None:
-            self._loaded = before
-            self._history.reload_successful = False
-            await self._locked_round(EVERYTHING)
-            raise NvidError(f"{done.error}; the previous configuration is in force again")
-        self._history.loaded()
-        configure_log(loaded.configuration.daemon.log_level)
-        await self._keep_configuration()
-        log.info("reloaded", changes=len(done.changes), generation=self._history.generation)
-        return len(done.changes)
-
-    async def _keep_configuration(self) -> None:
-        """What is in force now is the last good configuration."""
-        directory = self._loaded.configuration.daemon.state_dir
-        try:
-            await self._work(state.keep_configuration, directory, self._path, self._loaded.files)
-        except NvidError as error:
-            log.warning(str(error))
-
-    async def _reload_on_signal(self) -> None:
-        try:
-            await self.reload()
-        except BadConfiguration:
-            pass  # Every problem is in the log.
-        except NvidError as error:
-            log.error(str(error))
-
     async def translations(self, wanted: Filter) -> AsyncIterator[list[Translation]]:
         """The live flows, read in a thread as fast as they are taken."""
         assert self._loop is not None
@@ -319,10 +262,7 @@ class Service:
         """Remove everything and end; what was removed, in words."""
         assert self._reconciler is not None
         async with self._lock:
-            removed = await self._work(
-                self._reconciler.remove_everything, self._loaded.configuration.daemon
-            )
-            self._history.removed = True
+            removed = await self._remove()
             assert self._loop is not None
             # The answer goes out first.
             self._loop.call_later(0.1, self._stop.set)
@@ -368,10 +308,8 @@ class Service:
         if self._history.crashed:
             return 1
         if daemon.on_stop == "remove" and not self._history.removed:
-            assert self._reconciler is not None
             async with self._lock:
-                await self._work(self._reconciler.remove_everything, daemon)
-                self._history.removed = True
+                await self._remove()
         log.info(
             "stopped",
             traffic="no longer translated" if self._history.removed else "goes on",

@@ -10,12 +10,17 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ConfigStatus:
-    """The configuration in force; ``generation`` counts from 1 with every one that was loaded."""
+    """The configuration in force; ``generation`` counts from 1 with every one that was loaded.
+
+    ``confirm_deadline`` is when a trial ends. ``refused_at`` is when what lies at ``path`` was
+    taken back: then the last good configuration is in force instead.
+    """
 
     path: str
     loaded_at: float
     generation: int
     confirm_deadline: float | None = None
+    refused_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ def headline(status: Status) -> str:
         words.append(f"{up} of {len(status.uplinks)} uplinks up")
     if flows:
         words.append(f"{sum(flows)} flows")
+    if status.config.confirm_deadline is not None:
+        words.append("on trial until confirmed")
     wrong = first_problem(status)
     return ", ".join(words) + (f": {wrong}" if wrong else "")
 

@@ -12,7 +12,7 @@ from tests.lab import CommandFailed, Nvid, wait_until
 from tests.lab.daemon import EXECUTABLE
 from tests.lab.processes import run_here
 
-COMMANDS = ("run", "check", "plan", "reload", "status", "down")
+COMMANDS = ("run", "check", "plan", "reload", "confirm", "rollback", "status", "down")
 THREE_PROBLEMS = """
 [nvi.nvi0]
 interfaces = ["lan0"]
@@ -274,7 +274,10 @@ class TestReload:
         assert done.returncode == 0, done.stderr
         assert re.fullmatch(r"reloaded: \d+ changes\n", done.stdout)
         converged(daemon)
-        assert as_json(daemon, "reload") == (0, {"changes": 0})
+        assert as_json(daemon, "reload") == (
+            0,
+            {"changes": 0, "confirm_deadline": None, "restart": []},
+        )
         assert daemon.status()["config"]["generation"] == 3  # type: ignore[index]
 
     def test_a_bad_configuration_changes_nothing(self, daemon: Nvid) -> None:

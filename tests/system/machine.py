@@ -125,10 +125,11 @@ class Machine:
         self.run("chmod", f"{mode:o}", path)
 
     def install_nvid(self) -> None:
-        """Put nvid where its package would: /usr/bin/nvid, the unit, and its user."""
+        """Put nvid where its package would: /usr/bin/nvid, the units, and their user."""
         self.write("/usr/bin/nvid", _EXECUTABLE, mode=0o755)
         source = CHECKOUT / "systemd"
-        self.write("/usr/lib/systemd/system/nvid.service", (source / "nvid.service").read_text())
+        for unit in ("nvid.service", "nvid-rollback.service", "nvid-rollback.path"):
+            self.write(f"/usr/lib/systemd/system/{unit}", (source / unit).read_text())
         self.write("/usr/lib/sysusers.d/nvid.conf", (source / "nvid.sysusers").read_text())
         self.run("systemd-sysusers", "nvid.conf")
         self.run("mkdir", "-p", "/etc/nvid/nvid.d")

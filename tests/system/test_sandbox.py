@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.system.machine import MOUNTED_CHECKOUT, Machine
+from tests.system.machine import CHECKOUT, MOUNTED_CHECKOUT, Machine
 from tests.system.needs import NEEDS, REFUSALS
 
 pytestmark = pytest.mark.timeout(900)
@@ -73,3 +73,16 @@ Restart=no
 
 def _names() -> list[str]:
     return [attempt.__name__ for attempt in (*NEEDS, *REFUSALS)]
+
+
+def test_the_way_back_has_the_same_sandbox() -> None:
+    """Everything behind User= is said twice, because units cannot share it."""
+    units = (CHECKOUT / "systemd" / name for name in ("nvid.service", "nvid-rollback.service"))
+    first, second = (_sandbox(unit.read_text()) for unit in units)
+    assert len(first) > 20
+    assert first == second
+
+
+def _sandbox(text: str) -> list[str]:
+    service = text.partition("[Install]")[0].partition("\nUser=")[2]
+    return [line for line in service.splitlines() if line and not line.startswith("#")]
