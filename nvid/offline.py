@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nvid import explain as tracer
-from nvid import guardian, names, state
+from nvid import guardian, names, state, statedir
 from nvid.configuration import ConfigurationError, daemon_table, load
 from nvid.configuration.types import Daemon, Nvi
 from nvid.configuration.values import IPAddress, TableRange
@@ -26,7 +26,6 @@ from nvid.kernel import facts, routes
 from nvid.kernel.netlink import session
 from nvid.reconcile import Reconciler
 from nvid.state import State
-from nvid.statedir import take
 
 _PATIENCE = 15.0
 
@@ -77,6 +76,7 @@ def plan(path: Path) -> Answer:
         configuration = load(path).configuration
     except ConfigurationError as error:
         return bad_configuration(error)
+    statedir.check(configuration.daemon.state_dir)
     reconciler = Reconciler(configuration.daemon.state_dir)
     prepared = reconciler.prepare(configuration)
     lines = tuple(prepared.difference.lines())
@@ -170,7 +170,7 @@ def down(path: Path) -> Answer:
             tables=TableRange(window.first_table, window.last_table),
             protocol=window.protocol,
         )
-    with take(daemon.state_dir, _PATIENCE):
+    with statedir.take(daemon.state_dir, _PATIENCE):
         guardian.abandon(daemon.state_dir)
         removed = Reconciler(daemon.state_dir).remove_everything(daemon)
     texts = [text for _, text in removed]

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+from nvid.configuration.ownership import open_to_others, unsafe
 from nvid.errors import NvidError
 
 _LOCK = "lock"
@@ -15,6 +16,10 @@ _STEP = 0.05
 
 class StateNotKept(NvidError):
     """The state directory cannot be written."""
+
+
+class StateUnsafe(NvidError):
+    """Others can write the state directory, so nothing in it can be believed."""
 
 
 class StateInUse(NvidError):
@@ -26,6 +31,22 @@ def not_kept(path: Path, error: OSError) -> StateNotKept:
     return StateNotKept(f"{path}: {error.strerror}; make state_dir writable for nvid")
 
 
+def check(directory: str) -> None:
+    """Raises StateUnsafe for a directory, or a file of nvid's in it, that others can write."""
+    path = Path(directory)
+    try:
+        found = open_to_others(path)
+        inside = sorted(path.iterdir()) if found is None and path.is_dir() else []
+        found = found or next(filter(None, map(unsafe, inside)), None)
+    except OSError:
+        return  # What cannot be looked at cannot be used either, and that is said elsewhere.
+    if found is not None:
+        raise StateUnsafe(
+            f"{found.path}: {found.message}, and nvid would believe what it says there; run: "
+            f"{found.remedy}"
+        )
+
+
 def replace(path: Path, content: bytes) -> None:
     """Write a file in one step, readable for nvid's user only; after it, the new content outlives
     a power failure. Raises StateNotKept."""
@@ -33,8 +54,9 @@ def replace(path: Path, content: bytes) -> None:
         make_directory(path.parent)
         fresh = path.with_name(f"{path.name}.new")
         write(fresh, content)
+        sync(fresh)
         fresh.rename(path)
-        sync_directory(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise not_kept(path, error) from error
 
@@ -45,19 +67,17 @@ def make_directory(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file that only nvid's user can read, and wait for the disk. Raises OSError."""
+    """Write a file that only nvid's user can read. Raises OSError."""
     # A leftover may have another mode, or be a link that leads elsewhere.
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(descriptor)
 
 
-def sync_directory(path: Path) -> None:
-    """Wait until the names in a directory are on the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -84,8 +104,9 @@ def take(directory: str, patience: float) -> Lock:
     """Wait for the lock, at most ``patience`` seconds.
 
     Where the directory cannot be written there is nothing to exclude: then the lock is an empty
-    one. Raises StateInUse.
+    one. Raises StateInUse and StateUnsafe.
     """
+    check(directory)
     path = Path(directory) / _LOCK
     try:
         make_directory(path.parent)

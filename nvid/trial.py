@@ -23,7 +23,7 @@ import msgspec
 from nvid.configuration import ConfigurationError, Loaded, daemon_table, load
 from nvid.configuration.source import digest_of
 from nvid.errors import NotPermitted, NvidError
-from nvid.statedir import StateNotKept, make_directory, not_kept, replace, sync_directory, write
+from nvid.statedir import StateNotKept, make_directory, not_kept, replace, sync, write
 
 LONGEST = 7 * 86400
 """Seconds: nobody waits longer for a confirmation."""
@@ -93,6 +93,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 def begin(directory: str, seconds: float, digest: str) -> Pending:
     """Write down that a trial begins now. Raises StateNotKept."""
+    _sync(Path(directory) / _LAST_GOOD)
     pending = Pending(now(), seconds, digest)
     write_pending(directory, pending)
     return pending
@@ -208,8 +209,6 @@ def _keep(place: Path, path: Path, files: Iterable[Path], digest: str) -> None:
         make_directory(drop_ins)
         for name, content in contents:
             write(drop_ins / name if name else fresh / _MAIN, content)
-        sync_directory(drop_ins)
-        sync_directory(fresh)
         _take_place(fresh, place)
     except OSError as error:
         raise not_kept(place, error) from error
@@ -218,7 +217,15 @@ def _keep(place: Path, path: Path, files: Iterable[Path], digest: str) -> None:
 def _take_place(fresh: Path, place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
     fresh.rename(place)
-    sync_directory(place.parent)
+
+
+def _sync(place: Path) -> None:
+    """What somebody will depend on must outlive a power failure."""
+    try:
+        for path in (*place.rglob("*"), place, place.parent):
+            sync(path)
+    except OSError as error:
+        raise not_kept(place, error) from error
 
 
 # What a start begins with

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -149,8 +150,14 @@ class TestStart:
         assert start.late is not None
         assert start.late.digest == load(place.path).digest
 
+    def test_without_a_copy_no_trial_begins(self, place: Place) -> None:
+        with pytest.raises(StateNotKept, match="last-good"):
+            place.try_out(SECOND, 60)
+
     def test_a_lost_copy_is_no_reason_not_to_start(self, place: Place) -> None:
+        place.run(FIRST)
         place.try_out(SECOND, 0)
+        shutil.rmtree(place.state / "last-good")
         interfaces, start = place.start()
         assert interfaces == ("lan0", "wan0")
         assert "there is no way back: " in str(start.problem)

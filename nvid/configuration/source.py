@@ -18,6 +18,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from nvid.configuration.ownership import unsafe
 from nvid.configuration.places import Origins, Place, spell
 from nvid.configuration.positions import Positions, TooDeep, Written
 from nvid.configuration.problems import Origin, Problem
@@ -87,6 +88,8 @@ def digest_of(contents: Iterable[tuple[str, bytes]]) -> str:
 def _files(path: Path) -> tuple[list[Path], list[Problem]]:
     folder = path.parent / f"{path.stem}.d"
     try:
+        if (problem := _written_by_others(folder)) is not None:
+            return [path], [problem]
         drop_ins = sorted(file for file in folder.iterdir() if file.name.endswith(".toml"))
     except FileNotFoundError:
         return [path], []
@@ -98,6 +101,14 @@ def _files(path: Path) -> tuple[list[Path], list[Problem]]:
 
 def _words(refused: OSError | ValueError) -> str:
     return (refused.strerror if isinstance(refused, OSError) else None) or str(refused)
+
+
+def _written_by_others(path: Path) -> Problem | None:
+    found = unsafe(path)
+    if found is None:
+        return None
+    message = f"{found.message}: whoever can, would give nvid its orders"
+    return Problem(found.path, 1, "", message, f"run: {found.remedy}")
 
 
 def _regular(path: Path, status: os.stat_result) -> Problem | None:
@@ -122,6 +133,8 @@ _EXAMINATIONS: tuple[Callable[[Path, os.stat_result], Problem | None], ...] = (
 
 def _load(path: Path) -> _File | Problem:
     try:
+        if (problem := _written_by_others(path)) is not None:
+            return problem
         status = path.stat()
         for examine in _EXAMINATIONS:
             if (problem := examine(path, status)) is not None:
