@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import grp
 import os
-import pwd
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
@@ -42,6 +41,10 @@ INTERFACE = "org.nvid.Control"
 OPEN_METHODS = frozenset({"Status", "Statistics", "GetInfo", "GetInterfaceDescription"})
 _MOST_ORDINARY, _MOST_PRIVILEGED, _BACKLOG = 64, 1024, 64
 _LONGEST_CALL = 1 << 16
+_SO_PEERGROUPS = 59
+"""asm-generic/socket.h"""
+_LONGEST_OPTION = 1024
+"""Octets that Python's getsockopt takes: 256 groups. Who is in more has no rights by them."""
 
 log = structlog.get_logger()
 
@@ -202,11 +205,11 @@ def _failing_politely() -> Iterator[None]:
 class _Connection(VarlinkInterfaceServerProtocol):
     """One client: every call is weighed against who it is."""
 
-    def __init__(self, registry: VarlinkInterfaceRegistry, user: int, groups: set[int]) -> None:
+    def __init__(self, registry: VarlinkInterfaceRegistry, user: int, may_change: bool) -> None:
         super().__init__(registry)
         self._user = user
         self._unfinished = 0
-        self.may_change = user in (0, os.geteuid()) or _group_id() in groups
+        self.may_change = may_change
 
     def message_received(self, data: bytes, fds: FileDescriptorArray | None) -> None:
         """Nobody needs a long call: memory is not for everybody to fill."""
@@ -243,14 +246,14 @@ def _group_id() -> int | None:
 
 
 def _peer(sock: socket.socket) -> tuple[int, set[int]]:
-    """User and groups of the process at the other end."""
+    """User and groups of the process at the other end, as the kernel knows them: nobody is looked
+    up, because that may ask a directory server and take long."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, user, group = struct.unpack("3i", credentials)
-    groups = {group}
-    with contextlib.suppress(KeyError):
-        entry = pwd.getpwuid(user)
-        groups |= set(os.getgrouplist(entry.pw_name, entry.pw_gid))
-    return user, groups
+    others = b""
+    with contextlib.suppress(OSError):
+        others = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _LONGEST_OPTION)
+    return user, {group, *struct.unpack(f"{len(others) // 4}I", others)}
 
 
 class ControlServer:
@@ -258,6 +261,7 @@ class ControlServer:
 
     def __init__(self, path: str, backend: Backend) -> None:
         self._path = Path(path)
+        self._group = _group_id()
         self._registry = VarlinkInterfaceRegistry()
         self._registry.register_interface(
             VarlinkServiceInterface("nvid", "nvid", __version__, "", self._registry)
@@ -299,7 +303,8 @@ class ControlServer:
         except OSError:
             client.close()
             return
-        protocol = _Connection(self._registry, user, groups)
+        may_change = user in (0, os.geteuid()) or self._group in groups
+        protocol = _Connection(self._registry, user, may_change)
         if not self._room_for(protocol):
             client.close()
             return

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -118,6 +119,8 @@ class Service(Reloads):
         assert listen is not None
         try:
             self._metrics.open(listen)
+            if not ip_address(listen.host).is_loopback:
+                log.warning("metrics can be read by everybody who reaches the address", on=listen)
         except NvidError as error:
             # NAT matters more than its metrics.
             self._history.metrics_problem = str(error)

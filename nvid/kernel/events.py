@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nvid.errors import NotPermitted
 from nvid.flows import Flow
-from nvid.kernel import conntrack, wire
+from nvid.kernel import conntrack, processes, wire
 
 ROUTING = "routing"
 RULESET = "ruleset"
@@ -168,11 +168,8 @@ def _process(port: int) -> str | None:
     # pyroute2 puts the number of the socket above the 22 bits of the process id.
     if port & _LARGEST_PID == os.getpid() or port > _LARGEST_PID:
         return None
-    try:
-        name = Path(f"/proc/{port}/comm").read_text().strip()
-    except OSError:
-        return f"pid {port}"
-    return f"{name} (pid {port})"
+    name = processes.name_of(port)
+    return f"pid {port}" if name is None else f"{name} (pid {port})"
 
 
 _NFNLGRP_CONNTRACK_NEW, _NFNLGRP_CONNTRACK_DESTROY = 1, 3

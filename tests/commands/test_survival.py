@@ -172,6 +172,16 @@ def test_a_metrics_port_in_use_costs_only_the_metrics(router: Router) -> None:
     assert plan(nvid) == []
 
 
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [("127.0.0.1:9478", False), ("[::1]:9478", False), ("0.0.0.0:9478", True), ("[::]:9478", True)],
+)
+def test_metrics_for_everybody_are_said_so(router: Router, address: str, warned: bool) -> None:
+    nvid = router.nvid(f'[daemon]\nmetrics = "{address}"\n{samples.EVERY_KIND}').start()
+    said = f"metrics can be read by everybody who reaches the address on={address}" in nvid.log()
+    assert said == warned, nvid.log()
+
+
 def test_without_metrics(router: Router) -> None:
     nvid = router.nvid('[daemon]\nmetrics = "off"\n' + samples.EVERY_KIND).start()
     assert as_json(nvid, "status")[1]["state"] == "healthy"

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -92,8 +92,11 @@ class Machine:
         self, *argv: str, check: bool = True, input: str | None = None, timeout: float = 20
     ) -> subprocess.CompletedProcess[str]:
         """Run a program inside, as root. Raises CommandFailed (with `check`) or TimeoutExpired."""
-        inside = ["nsenter", "--target", str(self._leader), "--all", "env", "-i", *_ENVIRONMENT]
-        return run_here(*inside, *argv, check=check, input=input, timeout=timeout)
+        return run_here(*self._inside(argv), check=check, input=input, timeout=timeout)
+
+    def _inside(self, argv: Sequence[str]) -> list[str]:
+        enter = ["nsenter", "--target", str(self._leader), "--all"]
+        return [*enter, "env", "-i", *_ENVIRONMENT, *argv]
 
     def systemctl(
         self, *words: str, check: bool = True, timeout: float = 40

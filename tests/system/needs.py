@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nftables
-from pyroute2 import IPRoute, NFCTSocket
+from pyroute2 import IPRoute, NFCTSocket, TaskStats
 from systemd.daemon import notify
 from systemd.journal import send
 
@@ -99,7 +99,11 @@ def temporary_files() -> None:
 
 
 def name_of_another_process() -> None:
-    assert Path("/proc/1/comm").read_text() == "systemd\n"
+    with TaskStats() as accounting:
+        accounting.bind()
+        (answer,) = accounting.get_pid_stat(1)
+    told = answer.get_attr("TASKSTATS_TYPE_AGGR_PID").get_attr("TASKSTATS_TYPE_STATS")
+    assert told["ac_comm"].startswith(b"systemd\0")
 
 
 def structured_journal() -> None:
@@ -137,7 +141,7 @@ def refused(what: object) -> Iterator[None]:
 
 
 def no_other_sysctl() -> None:
-    for key in ("kernel/panic", "vm/swappiness"):
+    for key in ("kernel/panic", "vm/swappiness", "fs/file-max"):
         with refused(key):
             Path("/proc/sys", key).write_text("1")
 
@@ -161,6 +165,11 @@ def no_namespace() -> None:
         os.close(os.open("/proc/1/ns/net", os.O_RDONLY))
 
 
+def no_look_at_others() -> None:
+    with refused("/proc of another process"):
+        Path("/proc/1/status").read_text()
+
+
 def no_other_user() -> None:
     with refused("setuid"):
         os.setuid(0)
@@ -176,6 +185,7 @@ REFUSALS: tuple[Callable[[], None], ...] = (
     no_file_of_the_system,
     no_home,
     no_namespace,
+    no_look_at_others,
     no_other_user,
     no_other_socket,
 )
