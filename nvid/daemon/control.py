@@ -222,7 +222,8 @@ class _Connection(VarlinkInterfaceServerProtocol):
             return
         try:
             super().message_received(data, fds)
-        except RecursionError:
+        except (RecursionError, ValueError):
+            # Nested too deeply, no UTF-8, or a number of thousands of digits.
             assert self._transport is not None
             self._transport.close()
 

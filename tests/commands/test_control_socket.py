@@ -134,6 +134,8 @@ class TestBadManners:
             b'{"method": ""}\0',
             b'{"method": "org.nvid.Control.Status", "parameters": 7}\0',
             b"\xff\xfe\x00\x01\x02\0",
+            b"1" * 5000 + b"\0",
+            b'{"method": "\xff"}\0',
             b'"' + b"a" * 100_000 + b'"\0',
             b"[" * 50_000 + b"\0",
             b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\0",

@@ -74,6 +74,54 @@ def test_any_bytes_are_a_configuration_or_an_error(content: bytes) -> None:
         assert problem.message
 
 
+COMPLETE = Path(__file__).with_name("complete.toml").read_bytes()
+edits = st.tuples(
+    st.integers(0, len(COMPLETE)),
+    st.sampled_from([0, 0, 1, 1, 3, 20, 300]),
+    st.binary(max_size=3)
+    | st.sampled_from(
+        [
+            *(
+                b"[",
+                b"]",
+                b"[[",
+                b"{",
+                b"}",
+                b'"',
+                b"'",
+                b"=",
+                b",",
+                b"\n",
+                b"#",
+                b"\0",
+                b"!",
+                b"-1",
+            ),
+            *(
+                b"[nvi.nvi0]\n",
+                b"[[nvi.nvi0.snat]]\n",
+                b"::/0",
+                b"0.0.0.0/0",
+                b"99999999999999999999",
+            ),
+        ]
+    ),
+)
+
+
+@given(st.lists(edits, min_size=1, max_size=5))
+def test_a_valid_file_with_accidents_is_a_configuration_or_an_error(
+    accidents: list[tuple[int, int, bytes]],
+) -> None:
+    content = bytearray(COMPLETE)
+    for where, gone, fresh in accidents:
+        content[where : where + gone] = fresh
+    for problem in attempt(bytes(content)):
+        assert problem.line >= 1
+        assert problem.message
+        assert problem.file.name == "nvid.toml"
+
+
 words = st.sampled_from(
     [
         *("10.0.0.0/8", "10.1.0.1", "198.51.100.8/29", "198.51.100.9", "2001:db8::/32", "fd00::1"),
