@@ -9,8 +9,8 @@ from pathlib import Path
 from nvid import trial
 from nvid.configuration import daemon_table, load
 from nvid.errors import NotPermitted, NvidError
-from nvid.statedir import StateInUse, take
-from nvid.trial import NothingPending, Pending
+from nvid.statedir import StateInUse, StateNotKept, take
+from nvid.trial import NothingPending, Pending, Refused
 
 _PATIENCE = 15.0
 _STEP = 1.0
@@ -44,7 +44,7 @@ def abandon(directory: str) -> None:
     """Everything is removed from the kernel: what was on trial counts as refused."""
     waiting = trial.pending(directory)
     if waiting is not None:
-        trial.refuse(directory, waiting.digest)
+        trial.write_refused(directory, Refused(waiting.digest, time.time()))
         trial.finish(directory)
 
 
@@ -84,16 +84,25 @@ def _take_back_if_late(directory: str, say: Callable[[str], None]) -> None:
 
 
 def _take_back(directory: str, waiting: Pending) -> int:
-    """As a daemon would; the caller has the lock."""
+    """As a daemon would; the caller has the lock.
+
+    The way back comes first: where the refusal cannot be written down, the trial stays written
+    down, and StateNotKept is raised at the end."""
     # Only now: until the deadline this process only waits, and is small.
     from nvid.known import known_reconciler  # noqa: PLC0415
 
     previous = load(trial.last_good(directory)).configuration
-    trial.refuse(directory, waiting.digest)
+    problem = None
+    try:
+        trial.write_refused(directory, Refused(waiting.digest, time.time()))
+    except StateNotKept as error:
+        problem = error
     done = known_reconciler(directory).converge(previous)
     if not done.permitted:
         raise NotPermitted(done.error)
     if done.error is not None:
         raise NvidError(done.error)
+    if problem is not None:
+        raise problem
     trial.finish(directory)
     return len(done.changes)

@@ -61,6 +61,16 @@ def replace(path: Path, content: bytes) -> None:
         raise not_kept(path, error) from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there. Raises StateNotKept."""
+    try:
+        path.unlink(missing_ok=True)
+    except NotADirectoryError:
+        return
+    except OSError as error:
+        raise not_kept(path, error) from error
+
+
 def make_directory(path: Path) -> None:
     """A directory for nvid's user only. Raises OSError."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)

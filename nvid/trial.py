@@ -23,7 +23,7 @@ import msgspec
 from nvid.configuration import ConfigurationError, Loaded, daemon_table, load
 from nvid.configuration.source import digest_of
 from nvid.errors import NotPermitted, NvidError
-from nvid.statedir import StateNotKept, make_directory, not_kept, replace, sync, write
+from nvid.statedir import StateNotKept, make_directory, not_kept, remove, replace, sync, write
 
 LONGEST = 7 * 86400
 """Seconds: nobody waits longer for a confirmation."""
@@ -134,26 +134,28 @@ def refused(directory: str) -> Refused | None:
 
 def confirm(directory: str) -> bool:
     """The trial is over, and what was on trial is the last good configuration now; False when
-    there is no copy of it."""
-    (Path(directory) / PENDING).unlink(missing_ok=True)
+    there is no copy of it. Raises StateNotKept."""
+    remove(Path(directory) / PENDING)
     on_trial = Path(directory) / _ON_TRIAL
     if not on_trial.exists():
         return False
-    _take_place(on_trial, Path(directory) / _LAST_GOOD)
+    try:
+        _take_place(on_trial, Path(directory) / _LAST_GOOD)
+    except OSError:
+        return False  # The trial is over all the same.
     return True
 
 
-def refuse(directory: str, digest: str) -> Refused:
+def write_refused(directory: str, found: Refused) -> None:
     """The first half of the way back: from now on, a start begins with the last good
     configuration. Raises StateNotKept."""
-    made = Refused(digest, time.time())
-    replace(Path(directory) / _REFUSED, msgspec.json.format(msgspec.json.encode(made)))
-    return made
+    replace(Path(directory) / _REFUSED, msgspec.json.format(msgspec.json.encode(found)))
 
 
 def finish(directory: str) -> None:
-    """The second half, when the previous configuration is in force: the trial is over."""
-    (Path(directory) / PENDING).unlink(missing_ok=True)
+    """The second half, when the previous configuration is in force: the trial is over. Raises
+    StateNotKept."""
+    remove(Path(directory) / PENDING)
     forget_on_trial(directory)
 
 
@@ -163,8 +165,8 @@ def forget_on_trial(directory: str) -> None:
 
 
 def forget_refused(directory: str) -> None:
-    """Something else was begun."""
-    (Path(directory) / _REFUSED).unlink(missing_ok=True)
+    """Something else was begun. Raises StateNotKept."""
+    remove(Path(directory) / _REFUSED)
 
 
 # Copies
@@ -243,6 +245,11 @@ class Start:
     late: Pending | None = None
     refused: Refused | None = None
     problem: str | None = None
+
+    @property
+    def is_way_back(self) -> bool:
+        """Whether the last good configuration is begun with, and not the files in place."""
+        return self.problem is None and (self.late is not None or self.refused is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nvid import statedir, trial
 from nvid.configuration import ConfigurationError, load
 from nvid.statedir import StateInUse, StateNotKept
-from nvid.trial import Instant, Pending
+from nvid.trial import Instant, Pending, Refused
 
 FIRST = '[nvi.nvi0]\ninterfaces = ["lan0"]\n'
 SECOND = '[nvi.nvi0]\ninterfaces = ["lan0", "wan0"]\n'
@@ -118,7 +118,7 @@ class TestStart:
         place.try_out(SECOND, 0)
         _, start = place.start()
         assert start.late is not None
-        trial.refuse(place.directory, start.late.digest)
+        trial.write_refused(place.directory, Refused(start.late.digest, 1.0))
         trial.finish(place.directory)
         assert place.start()[0] == ("lan0",)
         assert place.start()[1].refused is not None

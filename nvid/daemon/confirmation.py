@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import structlog
@@ -32,25 +33,24 @@ class Confirmation:
         self._path = path
         self._directory = start.directory
         self.pending: Pending | None = start.pending
-        self.refused: Refused | None = start.refused
-        self._late = start.late
+        self.refused: Refused | None = start.refused if start.is_way_back else None
+        self._start = start
         self._before: Pending | None = None
-        self._begins_with_files = start.late is None and start.refused is None
-        self._is_kept = not self._begins_with_files and start.problem is None
+        self._is_kept = start.is_way_back
+        self._is_refusal_kept = True
         self._previous: Loaded | None = None
 
     def began(self, loaded: Loaded) -> None:
         """The first round is done: keep what is in force, finish what a dead daemon began."""
-        if self._late is not None:
-            self.refused = trial.refuse(self._directory, self._late.digest)
-            trial.finish(self._directory)
-            self._late = None
-        elif self.pending is not None:
+        if self._start.late is not None:
+            if self._start.is_way_back:
+                self._refuse(self._start.late.digest)
+            self.finish()
+        if self.pending is not None:
             # The files in place may have been changed since: they are on trial from now on.
             self._write(Pending(self.pending.began, self.pending.seconds, loaded.digest))
-            self.in_force(loaded)
             self._watch_over()
-        elif self._begins_with_files:
+        if not self._start.is_way_back:
             self.in_force(loaded)
 
     # A reload: check, begin, then in_force or abandon
@@ -99,8 +99,8 @@ class Confirmation:
     def in_force(self, loaded: Loaded) -> None:
         """The files in place are in force: for good, or for the trial."""
         self.refused = None
-        trial.forget_refused(self._directory)
         try:
+            trial.forget_refused(self._directory)
             if self.pending is not None:
                 trial.keep_on_trial(self._directory, self._path, loaded)
             else:
@@ -114,28 +114,43 @@ class Confirmation:
     # The end of a trial
 
     def confirm(self, running: Loaded) -> None:
-        """Keep what is on trial. Raises NothingPending."""
+        """Keep what is on trial. Raises NothingPending, StateNotKept."""
         if self.pending is None:
             raise NothingPending
-        self.pending = self._previous = None
         self._is_kept = trial.confirm(self._directory)
+        self.pending = self._previous = None
         if not self._is_kept:
             self.in_force(running)
 
     def refuse(self, running: Loaded) -> Loaded:
         """What to go back to; a start begins with it from now on. Raises NothingPending,
-        ConfigurationError, StateNotKept."""
+        ConfigurationError."""
         if self.pending is None:
             raise NothingPending
         previous = self._previous or load(trial.last_good(self._directory))
-        self.refused = trial.refuse(self._directory, running.digest)
+        self._refuse(running.digest)
         return previous
+
+    def _refuse(self, digest: str) -> None:
+        """A full disk must not be in the way: the trial that is written down stays then, and a
+        start goes the same way back."""
+        self.refused = Refused(digest, time.time())
+        try:
+            trial.write_refused(self._directory, self.refused)
+            self._is_refusal_kept = True
+        except StateNotKept as error:
+            self._is_refusal_kept = False
+            log.error(str(error))
 
     def finish(self) -> None:
         """The previous configuration is in force, or nothing is at all."""
         self.pending = self._previous = None
-        self._is_kept = True
-        trial.finish(self._directory)
+        self._is_kept = self._start.problem is None
+        if self._is_refusal_kept:
+            try:
+                trial.finish(self._directory)
+            except StateNotKept as error:
+                log.error(str(error))
 
     def left(self) -> float | None:
         """Seconds until the deadline; None without a trial."""

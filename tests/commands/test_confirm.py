@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,32 @@ class TestLockedOut:
             site.nvid.start()
         site.nvid.kill()
         site.wait_until_open()
+
+    @pytest.mark.parametrize("alive", [True, False], ids=["daemon", "guardian"])
+    def test_a_refusal_that_cannot_be_written_down(self, site: Site, alive: bool) -> None:
+        """A full disk, say: the way back comes first, and a start goes it once more."""
+        (site.nvid.state_directory / "refused.json.new").mkdir()
+        site.lock_out(3)
+        if not alive:
+            site.nvid.kill()
+        site.wait_until_open()
+        wait_until(lambda: "refused.json: Is a directory; make state_dir" in site.nvid.log())
+        if alive:
+            site.nvid.kill()
+        site.nvid.start()
+        assert site.is_open(4)
+
+    def test_whoever_asked_is_gone_before_the_answer(self, site: Site) -> None:
+        """His connection ends with his own mistake."""
+        site.nvid.write(LOCKED_OUT)
+        call = {"method": "org.nvid.Control.Reload", "parameters": {"confirm": 3}}
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(site.nvid.socket_path))
+            sock.sendall(json.dumps(call).encode() + b"\0")
+        wait_until(lambda: site.config["generation"] == 2)
+        assert not site.is_open(4)
+        site.wait_until_open()
+        assert "Traceback" not in site.nvid.log()
 
 
 def _is_late(nvid: Nvid) -> bool:
