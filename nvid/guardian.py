@@ -1,4 +1,4 @@
-"""The end of a trial without a daemon (docs/decisions/0008): kept, taken back, or waited for."""
+"""The end of a trial without a daemon (docs/decisions/0009): kept, taken back, or waited for."""
 
 from __future__ import annotations
 

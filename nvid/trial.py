@@ -1,4 +1,4 @@
-"""A configuration on trial, and the way back to the one before (docs/decisions/0008).
+"""A configuration on trial, and the way back to the one before (docs/decisions/0009).
 
 Everything is in ``state_dir``, so that whoever is alive at the deadline can go the way back:
 
