@@ -358,8 +358,9 @@ class TestInterfaces:
             return True
 
         wait_until(covered)
-        assert router.namespace.sysctl("net.ipv4.conf.lan7.forwarding") == "1"
+        # Forwarding comes last, and a moment later.
         converged(nvid)
+        assert router.namespace.sysctl("net.ipv4.conf.lan7.forwarding") == "1"
 
     def test_a_new_address_on_an_uplink_is_used(self, router: Router, daemon: Nvid) -> None:
         router.namespace.ip("addr", "del", "203.0.113.1/24", "dev", "wan0")
