@@ -265,7 +265,8 @@ def _from_pool(told: Explanation, snat: Snat, pools: Pools, packet: Packet, lead
     if snat.port_block is not None:
         block = block_of(snat, packet.source)
         assert block is not None
-        told.translated_source = f"{block.outside}:{block.ports}"
+        outside = f"[{block.outside}]" if packet.family == 6 else str(block.outside)
+        told.translated_source = f"{outside}:{block.ports}"
         told.say(f"{lead}: source becomes {block.outside}, ports {block.ports}")
         return
     parts = [part for part in pools.ranges if part.version == packet.family]

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 
 from nvid import names
 from nvid.desired.ruleset.classify import GATE, GATE_CLOSED
-from nvid.desired.ruleset.model import Chain, CtHelper, Dynamic, Hook, Map, Ruleset, digest
+from nvid.desired.ruleset.model import (
+    Chain,
+    CtHelper,
+    Dynamic,
+    Hook,
+    Map,
+    Ruleset,
+    digest,
+    needs_encoding,
+)
 
 _TABLE = f"inet {names.TABLE}"
 _ELEMENTS_PER_LINE = 500
@@ -72,8 +81,8 @@ class Transaction:
     @property
     def text_behind_gate(self) -> tuple[str, ...]:
         """Texts to be handed to nft one after the other. A change that takes something away from
-        a map, or makes one, happens behind a closed gate: new flows wait (their first packets are
-        dropped), bound flows do not notice."""
+        a map, or makes one, or is made in two steps, happens behind a closed gate: new flows wait
+        (their first packets are dropped), bound flows do not notice."""
         if not self.needs_gate:
             return (self.text,) if self.lines else ()
         shut = f"add rule {_TABLE} {GATE} {GATE_CLOSED}\n"
@@ -154,7 +163,7 @@ class _Steps:
         return Transaction(
             tuple(lines),
             tuple(self._words()),
-            needs_gate=any(line.startswith(_TAKING_AWAY) for line in lines),
+            needs_gate=any(line.startswith(_TAKING_AWAY) or needs_encoding(line) for line in lines),
             makes_gate=any(line.startswith(f"add chain {_TABLE} {GATE}") for line in lines),
         )
 

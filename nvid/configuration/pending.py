@@ -22,7 +22,6 @@ from nvid.configuration.types import (
     Tenant,
     Uplink,
 )
-from nvid.configuration.values import Pools
 
 
 class Pending(Struct, frozen=True):
@@ -36,17 +35,6 @@ class Pending(Struct, frozen=True):
     feature: str
     used: Callable[[Any], object]
     instead: str = "remove the key"
-
-
-def _maps_ipv6_endpoints(snat: Snat) -> bool:
-    # libnftables 1.0.6 aborts on a rule that updates a map whose key is longer than 16 bytes.
-    ipv6 = isinstance(snat.to, Pools) and any(part.version == 6 for part in snat.to.ranges)
-    return snat.mapping == "endpoint-independent" and ipv6
-
-
-def _blocks_of_ipv6(snat: Snat) -> bool:
-    # nft 1.0.6 loads the wrong registers for a map from IPv6 addresses to addresses with ports.
-    return snat.port_block is not None and any(each.version == 6 for each in snat.sources)
 
 
 def _always(_value: object) -> bool:
@@ -66,14 +54,6 @@ PENDING: tuple[Pending, ...] = (
     Pending(Static, "tenant", "translations for tenants", attrgetter("tenant")),
     Pending(Dnat, "tenant", "translations for tenants", attrgetter("tenant")),
     Pending(Snat, "tenant", "translations for tenants", attrgetter("tenant")),
-    Pending(Snat, "port_block", "port blocks of IPv6", _blocks_of_ipv6, "write IPv4 sources only"),
-    Pending(
-        Snat,
-        "mapping",
-        "endpoint-independent mapping of IPv6",
-        _maps_ipv6_endpoints,
-        "keep IPv6 addresses out of `to`, or translate IPv6 by prefix, which is independent anyway",
-    ),
 )
 
 

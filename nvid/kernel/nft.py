@@ -17,6 +17,7 @@ import msgspec
 from nftables import Nftables
 
 from nvid.errors import KernelRefused, NotPermitted
+from nvid.kernel import encoded
 
 _LARGE = 1 << 20
 _libc = ctypes.CDLL(None)
@@ -33,10 +34,17 @@ class Nft:
         self._nft.set_stateless_output(False)
 
     def run(self, text: str) -> None:
-        """Carry out nft commands as one transaction: all of them or none.
+        """Carry out nft commands as one transaction: all of them or none. Rules that need encoding
+        are a second one, behind it.
 
         Raises KernelRefused with nft's words for every failing command, or NotPermitted.
         """
+        text, rules = encoded.divide(text)
+        self._run(text)
+        if rules:
+            encoded.append(rules)
+
+    def _run(self, text: str) -> None:
         descriptor = os.memfd_create("nvid-transaction")
         try:
             with open(descriptor, "w", closefd=False) as file:

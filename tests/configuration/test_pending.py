@@ -28,12 +28,6 @@ REFUSED = [
         "echo requests",
     ),
     ('[tenant]\nred.interfaces = "vlan1"', "tenant.red", "tenants"),
-    (
-        f'{NVI}[[nvi.nvi0.snat]]\nsource = "fd00::/64"\nto = "2001:db8::/64"\n'
-        'mapping = "endpoint-independent"',
-        "nvi.nvi0.snat[0].mapping",
-        "endpoint-independent mapping of IPv6",
-    ),
 ]
 
 
@@ -76,6 +70,9 @@ def test_the_target_tenant_is_refused(problems: Callable[..., tuple[Problem, ...
         'destination = "uplink:isp1"\nto = "10.0.0.1"',
         f'{SNAT}ports = "1024-65535"\nlimit = 2000\nlog = true',
         f'{SNAT}mapping = "endpoint-independent"',
+        f'{NVI}[[nvi.nvi0.snat]]\nsource = "fd00::/64"\nto = "2001:db8::8"\n'
+        'mapping = "endpoint-independent"',
+        f'{NVI}[[nvi.nvi0.snat]]\nsource = "fd00::/122"\nto = "2001:db8::8"\nport_block = 512',
         f'{NVI}[[nvi.nvi0.snat]]\nsource = "10.0.0.0/25"\nto = "198.51.100.0/31"\nport_block = 512',
         f'{SNAT}mapping = "port-dependent"\nlog = false',
         f'{DNAT}to = {{ address = "10.0.0.1", port = 80, weight = 1 }}',

@@ -72,10 +72,15 @@ class Mapped:
 
 
 @contextlib.contextmanager
-def endpoint(namespace: Namespace, port: int, *servers: tuple[str, int]) -> Iterator[Mapped]:
-    """A socket on `port` that asks the servers, then answers everybody until the block ends."""
+def endpoint(
+    namespace: Namespace, port: int, *servers: tuple[str, int], version: int = 4
+) -> Iterator[Mapped]:
+    """A socket on `port` that asks the servers, then answers everybody until the block ends. It is
+    of the servers' family, or of this version where there are none."""
     words = [word for address, number in servers for word in (address, str(number))]
-    with probing(namespace, "endpoint", str(port), *words) as probe:
+    if servers:
+        version = 6 if ":" in servers[0][0] else 4
+    with probing(namespace, "endpoint", str(version), str(port), *words) as probe:
         probe.wait_for("ready")
         lines = probe.everything()[: len(servers)]
         seen = [Seen(words[1], int(words[2])) if words[0] == "seen" else None for words in lines]

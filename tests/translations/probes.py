@@ -1,6 +1,6 @@
 """Traffic that only tests of translations need, run inside a namespace as a program of its own.
 
-    probes.py endpoint PORT [ADDRESS PORT]...    one UDP socket: ask everybody, then answer all
+    probes.py endpoint (4|6) PORT [ADDRESS PORT]...  one UDP socket: ask everybody, answer all
     probes.py hold (tcp|udp) COUNT ADDRESS PORT  that many flows at once, held until SIGTERM
     probes.py storm COUNT ADDRESS                UDP flows to as many ports from 10000 on
     probes.py crafted (gre|esp|sctp) ADDRESS SOURCE
@@ -41,8 +41,9 @@ def family_of(address: str) -> socket.AddressFamily:
 def endpoint(words: list[str]) -> None:
     """ "seen ADDRESS PORT" for each that was asked, or "silence"; then "ready"; then a line
     "got SOURCE PORT" for each datagram, which is answered as an observer would."""
-    port, asked = int(words[0]), words[1:]
-    sock = socket.socket(family_of(asked[0]) if asked else socket.AF_INET, socket.SOCK_DGRAM)
+    family = {"4": socket.AF_INET, "6": socket.AF_INET6}[words[0]]
+    port, asked = int(words[1]), words[2:]
+    sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.bind(("", port))
     sock.settimeout(PATIENCE)
     for address, number in zip(asked[::2], asked[1::2], strict=True):

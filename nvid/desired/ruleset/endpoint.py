@@ -10,6 +10,9 @@ this while packets pass; their size bounds the memory, their timeout is REQ-5's.
   that is given a port by chance which another one holds is refused instead of stealing it. (A map
   cannot be asked whether it has a key, and a rule cannot compare two looked-up values.)
 
+Where ``pairs`` is full, nothing is taken: a flow goes on without a mapping, and is never refused
+for want of room.
+
 Mappings are written for flows that began inside and were translated by this entry, and refreshed
 by every packet from inside (REQ-6), never by one from outside.
 """
@@ -57,8 +60,8 @@ def mapping_objects(nvi: Nvi, snat: Snat, family: Family) -> Ruleset:
     def name(what: str) -> str:
         return _name(nvi, snat, family, what)
 
-    def dynamic(what: str, key: str, value: str = "") -> Dynamic:
-        return Dynamic(name(what), key, value, MAPPINGS, TIMEOUT)
+    def dynamic(what: str, key: str, value: str = "", timeout: int = TIMEOUT) -> Dynamic:
+        return Dynamic(name(what), key, value, MAPPINGS, timeout)
 
     return Ruleset(
         chains=(
@@ -67,8 +70,9 @@ def mapping_objects(nvi: Nvi, snat: Snat, family: Family) -> Ruleset:
                 (
                     f"{UDP} {outside} @{name('taken')} {outside} . {inside} != @{name('pairs')} "
                     'counter name "dropped_mapping" drop',
-                    f"{UDP} update @{name('taken')} {{ {outside} }}",
                     f"{UDP} update @{name('pairs')} {{ {outside} . {inside} }}",
+                    f"{UDP} {outside} . {inside} @{name('pairs')} "
+                    f"update @{name('taken')} {{ {outside} }}",
                     f"{UDP} update @{name('in')} {{ {outside} : {inside} }}",
                     f"{UDP} update @{name('out')} {{ {inside} : {outside} }}",
                 ),
@@ -78,7 +82,8 @@ def mapping_objects(nvi: Nvi, snat: Snat, family: Family) -> Ruleset:
             dynamic("out", endpoint, endpoint),
             dynamic("in", endpoint, endpoint),
             dynamic("taken", endpoint),
-            dynamic("pairs", f"{endpoint} . {endpoint}"),
+            # A second more, for what is taken without being a pair is refused.
+            dynamic("pairs", f"{endpoint} . {endpoint}", timeout=TIMEOUT + 1),
         ),
     )
 

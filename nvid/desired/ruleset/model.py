@@ -10,12 +10,23 @@ Only typed values are ever rendered; no text of a configuration file reaches a r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2s
 from types import MappingProxyType
 
 _DIGEST_BYTES = 6
+_NEEDS_ENCODING = re.compile(
+    r" update @\w+ \{ [^:{}]* ip6 [^:{}]* : | snat ip6 interval to ip6 saddr map @"
+)
+
+
+def needs_encoding(text: str) -> bool:
+    """Whether there is a rule that libnftables 1.0.6 cannot write: one that updates a map of IPv6
+    endpoints, or translates to an interval of them. ``kernel.encoded`` writes it, behind the
+    others, so that in its chain only such rules may follow it."""
+    return _NEEDS_ENCODING.search(text) is not None
 
 
 def digest(text: str) -> str:
@@ -39,6 +50,10 @@ class Chain:
     name: str
     rules: tuple[str, ...] = ()
     hook: Hook | None = None
+
+    def __post_init__(self) -> None:
+        encoded = [needs_encoding(rule) for rule in self.rules]
+        assert encoded == sorted(encoded), f"in {self.name} rules follow those to be encoded"
 
     @property
     def digests(self) -> tuple[str, ...]:

@@ -149,6 +149,8 @@ def _entry(plan: Plan, nvi: Nvi, snat: Snat, label: int | None) -> Iterator[Chai
         yield Chain(name, (*rules, *picks, last))
     elif snat.port_block is not None:
         yield Chain(name, (*rules, *_block_rules(nvi, snat)))
+        if applies_to(snat, 6):
+            yield _ipv6_block_chain(nvi, snat)
     else:
         for family in FAMILIES:
             rules += _endpoint_rules(nvi, snat, to, family)
@@ -195,9 +197,25 @@ def _block_rules(nvi: Nvi, snat: Snat) -> Iterator[str]:
         if applies_to(snat, family):
             ip = IP[family]
             block = _block_name(nvi, snat, family, "block")
-            yield f"{WITH_PORTS} snat {ip} to {ip} saddr map @{block}"
+            if family == 6:
+                with_ports = f"meta nfproto {NFPROTO[family]} {WITH_PORTS}"
+                yield f"{with_ports} jump {block}"
+                # In between the two steps in which such a chain is made.
+                yield f"{with_ports} {drop('changing')}"
+            else:
+                yield f"{WITH_PORTS} snat {ip} to {ip} saddr map @{block}"
             address = _block_name(nvi, snat, family, "address")
             yield f"snat {ip} to {ip} saddr map @{address}"
+
+
+def _ipv6_block_chain(nvi: Nvi, snat: Snat) -> Chain:
+    """The rules that have to be encoded have a chain of their own: they come last in it."""
+    block = _block_name(nvi, snat, 6, "block")
+    protocols = (protocol(each) for each in ("tcp", "udp", "sctp"))
+    rules = (
+        f"meta l4proto {each} snat ip6 interval to ip6 saddr map @{block}" for each in protocols
+    )
+    return Chain(block, tuple(rules))
 
 
 def limit_set(nvi: Nvi, snat: Snat, family: Family) -> Dynamic:

@@ -1,0 +1,208 @@
+"""Rules that libnftables 1.0.6 cannot write, written in netlink (decision 8).
+
+They stand in the transaction like all others, in nft's own words; ``divide`` takes them out, and
+``append`` puts each at the end of its chain. libnftables reads them without trouble. Numbers are
+those of linux/netfilter/nf_tables.h; registers are counted in 32-bit units from NFT_REG32_00.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nvid.desired.ruleset.model import needs_encoding
+from nvid.errors import KernelRefused, NotPermitted
+from nvid.kernel import wire
+
+_NETLINK_NETFILTER, _NFPROTO_INET, _NFPROTO_IPV6 = 12, 1, 10
+_SUBSYSTEM_NFTABLES = 10
+_BATCH_BEGIN, _BATCH_END, _NEW_RULE = 16, 17, _SUBSYSTEM_NFTABLES << 8 | 6
+_REQUEST, _CREATE_AND_APPEND, _ACKNOWLEDGE = 0x1, 0x400 | 0x800, 0x4
+_NLMSG_ERROR, _NESTED = 2, 0x8000
+_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USERDATA = 1, 2, 4, 7
+_REGISTER, _UNIT = 8, 4
+_META_NFPROTO, _META_L4PROTO = 15, 16
+_IPV6_SOURCE_OFFSET, _IPV6_LENGTH = 8, 16
+_BUFFER = 1 << 16
+
+_FIELDS = {
+    "ct original ip6 saddr": (21, 0, 16),
+    "ct original proto-src": (11, 0, 2),
+    "ct reply ip6 daddr": (22, 1, 16),
+    "ct reply proto-dst": (12, 1, 2),
+}
+"""nft's words for a part of a flow: NFT_CT key, direction, octets."""
+
+_RULE = re.compile(
+    r"add rule (?P<family>inet) (?P<table>\w+) (?P<chain>\w+) meta l4proto (?P<protocol>\d+) "
+    r'(?P<statement>.+) comment "(?P<comment>\w+)"'
+)
+_UPDATE = re.compile(r"update @(\w+) \{ (.+) : (.+) \}")
+_BLOCK = re.compile(r"snat ip6 interval to ip6 saddr map @(\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A rule as netlink attributes, and as text for errors."""
+
+    text: str
+    body: bytes
+
+
+def divide(text: str) -> tuple[str, tuple[Encoded, ...]]:
+    """The text without the rules that have to be encoded, and those rules, in order."""
+    if not needs_encoding(text):
+        return text, ()
+    ours = [line for line in text.splitlines() if needs_encoding(line)]
+    others = [f"{line}\n" for line in text.splitlines() if not needs_encoding(line)]
+    return "".join(others), tuple(map(_encode, ours))
+
+
+def append(rules: Iterable[Encoded]) -> None:
+    """Add the rules to the ends of their chains: all of them or none.
+
+    Raises KernelRefused or NotPermitted with the kernel's reason and the rule's text.
+    """
+    rules = tuple(rules)
+    batch = [_message(_BATCH_BEGIN, 0, 0, _header(0, _SUBSYSTEM_NFTABLES))]
+    for number, rule in enumerate(rules, 1):
+        flags = _CREATE_AND_APPEND | _ACKNOWLEDGE
+        batch.append(_message(_NEW_RULE, flags, number, _header(_NFPROTO_INET) + rule.body))
+    batch.append(_message(_BATCH_END, 0, 0, _header(0, _SUBSYSTEM_NFTABLES)))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as sock:
+        sock.bind((0, 0))
+        sock.send(b"".join(batch))
+        left = len(rules)
+        while left:
+            for number, code in _answers(sock.recv(_BUFFER)):
+                if code:
+                    raise _refusal(code, rules[number - 1].text if number else "the batch")
+                left -= 1
+
+
+def _answers(data: bytes) -> Iterable[tuple[int, int]]:
+    """(sequence number, error) of every acknowledgement in a datagram."""
+    offset = 0
+    while offset < len(data):
+        length, kind, _, number, _ = wire.HEADER.unpack_from(data, offset)
+        if kind == _NLMSG_ERROR:
+            yield number, -struct.unpack_from("=i", data, offset + wire.HEADER.size)[0]
+        offset += (length + 3) & ~3
+
+
+def _refusal(code: int, text: str) -> KernelRefused | NotPermitted:
+    if code in (errno.EPERM, errno.EACCES):
+        return NotPermitted(f"nftables: {text}; run nvid as root or with CAP_NET_ADMIN")
+    return KernelRefused(f"nftables: {text}: {os.strerror(code)}")
+
+
+# Encoding
+
+
+def _encode(text: str) -> Encoded:
+    rule = _RULE.fullmatch(text)
+    if rule is None:
+        raise ValueError(f"not a rule that can be encoded: {text}")
+    statement = rule["statement"]
+    protocol = _equals(_META_L4PROTO, int(rule["protocol"]))
+    if update := _UPDATE.fullmatch(statement):
+        expressions = protocol + _update(*update.groups())
+    elif block := _BLOCK.fullmatch(statement):
+        expressions = _equals(_META_NFPROTO, _NFPROTO_IPV6) + protocol + _block(block[1])
+    else:
+        raise ValueError(f"not a statement that can be encoded: {statement}")
+    comment = _text(rule["comment"])
+    return Encoded(
+        text,
+        wire.attribute(_RULE_TABLE, _text(rule["table"]))
+        + wire.attribute(_RULE_CHAIN, _text(rule["chain"]))
+        + wire.attribute(_RULE_EXPRESSIONS | _NESTED, expressions)
+        # libnftnl's user data: type 0 is a comment, then its length.
+        + wire.attribute(_RULE_USERDATA, bytes([0, len(comment)]) + comment),
+    )
+
+
+def _update(name: str, key: str, value: str) -> bytes:
+    """``update @map { key : value }``: libnftables 1.0.6 keeps 16 octets for each of the two, and
+    aborts where one is longer (netlink_linearize.c, "dreg < ctx->reg_low")."""
+    key_loads, after = _load(key, _REGISTER)
+    value_loads, _ = _load(value, after)
+    update = 1
+    statement = _expression(
+        "dynset", (1, _text(name)), (3, _be(update)), (4, _be(_REGISTER)), (5, _be(after))
+    )
+    return key_loads + value_loads + statement
+
+
+def _load(fields: str, register: int) -> tuple[bytes, int]:
+    """Loads of parts of a flow, from this register on; and the next one that is free."""
+    loads = b""
+    for field in fields.split(" . "):
+        key, direction, length = _FIELDS[field]
+        loads += _expression("ct", (1, _be(register)), (2, _be(key)), (3, bytes([direction])))
+        register += -(-length // _UNIT)
+    return loads, register
+
+
+def _block(name: str) -> bytes:
+    """``snat`` to the addresses and ports of an interval: both ends, one behind the other.
+    libnftables 1.0.6 takes the second end of an IPv6 value from wrong registers."""
+    first_port = _REGISTER + _IPV6_LENGTH // _UNIT
+    last = first_port + 1
+    last_port = last + _IPV6_LENGTH // _UNIT
+    network_header, snat = 1, 0
+    return (
+        _expression(
+            "payload",
+            (1, _be(_REGISTER)),
+            (2, _be(network_header)),
+            (3, _be(_IPV6_SOURCE_OFFSET)),
+            (4, _be(_IPV6_LENGTH)),
+        )
+        + _expression("lookup", (1, _text(name)), (2, _be(_REGISTER)), (3, _be(_REGISTER)))
+        + _expression(
+            "nat",
+            (1, _be(snat)),
+            (2, _be(_NFPROTO_IPV6)),
+            (3, _be(_REGISTER)),
+            (4, _be(last)),
+            (5, _be(first_port)),
+            (6, _be(last_port)),
+        )
+    )
+
+
+def _equals(meta_key: int, octet: int) -> bytes:
+    equal, value = 0, wire.attribute(1, bytes([octet]))
+    return _expression("meta", (1, _be(_REGISTER)), (2, _be(meta_key))) + _expression(
+        "cmp", (1, _be(_REGISTER)), (2, _be(equal)), (3 | _NESTED, value)
+    )
+
+
+def _expression(name: str, *attributes: tuple[int, bytes]) -> bytes:
+    data = b"".join(wire.attribute(kind, value) for kind, value in attributes)
+    inner = wire.attribute(1, _text(name)) + wire.attribute(2 | _NESTED, data)
+    return wire.attribute(1 | _NESTED, inner)
+
+
+def _be(number: int) -> bytes:
+    return struct.pack(">I", number)
+
+
+def _text(text: str) -> bytes:
+    return text.encode() + b"\0"
+
+
+def _header(family: int, resource: int = 0) -> bytes:
+    """struct nfgenmsg."""
+    return struct.pack(">BBH", family, 0, resource)
+
+
+def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
+    length = wire.HEADER.size + len(body)
+    return wire.HEADER.pack(length, kind, _REQUEST | flags, number, 0) + body
