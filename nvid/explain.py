@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
-from nvid.configuration.blocks import block_of
+from nvid.configuration.blocks import block_of, holding
 from nvid.configuration.translations import Dnat, Snat
 from nvid.configuration.types import Configuration, Nvi
 from nvid.configuration.values import (
@@ -99,6 +99,7 @@ class Explanation:
     gateway: str | None = None
     replies: str | None = None
     dropped: str | None = None
+    holder: str | None = None  # the inside address whose port block the destination is in
 
     def say(self, text: str) -> None:
         """Add a step."""
@@ -165,6 +166,9 @@ def _translate_destination(
                 told.dnat = f"dnat {dnat.label}"
                 return _target(told, dnat, selector.network, packet)
     told.say("no static or dnat for the destination")
+    if held := holding(nvi.snats, packet.destination, port):
+        told.holder = str(held.inside)
+        told.say(f"port {port} is in the block of {held.inside}: {held}")
     return packet.destination, port
 
 
@@ -265,8 +269,7 @@ def _from_pool(told: Explanation, snat: Snat, pools: Pools, packet: Packet, lead
     if snat.port_block is not None:
         block = block_of(snat, packet.source)
         assert block is not None
-        outside = f"[{block.outside}]" if packet.family == 6 else str(block.outside)
-        told.translated_source = f"{outside}:{block.ports}"
+        told.translated_source = str(block)
         told.say(f"{lead}: source becomes {block.outside}, ports {block.ports}")
         return
     parts = [part for part in pools.ranges if part.version == packet.family]

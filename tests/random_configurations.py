@@ -118,7 +118,7 @@ def _snat(draw: st.DrawFn, uplinks: list[str]) -> Entry:
         entry["source"] = sources
     if draw(st.booleans()):
         entry["limit"] = draw(st.integers(1, 5000))
-    if isinstance(entry["to"], list) and not ipv6 and draw(st.booleans()):
+    if isinstance(entry["to"], list) and draw(st.booleans()):
         entry["mapping"] = "endpoint-independent"
     if draw(st.booleans()):
         entry["destination"] = [f"!{draw(_global4 if ipv4 else _global6)}"]

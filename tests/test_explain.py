@@ -193,6 +193,35 @@ def test_the_block_of_a_host_is_named() -> None:
     assert told.translated_source == "198.51.100.9:9024-17023"
 
 
+BLOCKS = NVI + (
+    '[[nvi.nvi0.snat]]\nsource = ["10.1.0.0/28", "fd00:1::/124"]\n'
+    'to = ["198.51.100.8/31", "2001:db8:100::8/127"]\nport_block = 8000\n'
+)
+
+
+def test_the_block_of_an_ipv6_host_is_named() -> None:
+    told = explained(BLOCKS, packet("lan0 udp fd00:1::9/4000 2001:db8:f::10/80"))
+    assert told.translated_source == "[2001:db8:100::9]:9024-17023"
+
+
+@pytest.mark.parametrize(
+    ("words", "holder"),
+    [
+        ("wan0 udp 198.18.5.1/80 198.51.100.9/9024", "10.1.0.9"),
+        ("wan0 tcp 198.18.5.1/80 198.51.100.9/17024", "10.1.0.10"),
+        ("wan0 udp 2001:db8:f::10/80 2001:db8:100::9/17023", "fd00:1::9"),
+        ("wan0 tcp 2001:db8:f::10/80 2001:db8:100::8/1024", "fd00:1::"),
+        # Below the first block, and behind the last one.
+        ("wan0 udp 2001:db8:f::10/80 2001:db8:100::8/1023", None),
+        ("wan0 udp 2001:db8:f::10/80 2001:db8:100::8/65535", None),
+    ],
+)
+def test_the_holder_of_a_block_is_named(words: str, holder: str | None) -> None:
+    told = explained(BLOCKS, packet(words))
+    assert told.holder == holder
+    assert any(f"block of {holder}" in step for step in told.steps) == (holder is not None)
+
+
 def test_a_range_onto_a_range_shifts_the_port() -> None:
     text = NVI + (
         '[[nvi.nvi0.dnat]]\ndestination = "198.51.100.1"\nprotocol = "udp"\nport = "8000-8099"\n'

@@ -39,6 +39,13 @@ def test_taking_away_happens_behind_the_closed_gate(before: Ruleset, after: Rule
     assert found.text_behind_gate == (SHUT, found.text, OPENED)
 
 
+def test_rules_that_are_a_second_step_come_behind_the_closed_gate() -> None:
+    rule = "meta l4proto 6 snat ip6 interval to ip6 saddr map @m"
+    before = with_map("a", chains=(GATE, Chain("c")))
+    found = change(before, with_map("a", chains=(GATE, Chain("c", (rule,)))))
+    assert found.text_behind_gate == (SHUT, found.text, OPENED)
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

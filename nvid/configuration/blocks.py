@@ -7,7 +7,7 @@ fit into its ports; the n-th inside address gets the n-th block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -24,6 +24,10 @@ class Block(Struct, frozen=True):
     inside: IPAddress
     outside: IPAddress
     ports: PortRange
+
+    def __str__(self) -> str:
+        outside = f"[{self.outside}]" if self.outside.version == 6 else str(self.outside)
+        return f"{outside}:{self.ports}"
 
 
 class Capacity(Struct, frozen=True):
@@ -86,6 +90,13 @@ def holder_of(snat: Snat, outside: IPAddress, port: int) -> Block | None:
             return _numbered(snat, outside.version, address_number * per_address + place)
         address_number += part.count
     return None
+
+
+def holding(snats: Iterable[Snat], outside: IPAddress, port: int) -> Block | None:
+    """The block of any of these entries that an outside address and port (0: none) belong to."""
+    entries = (snat for snat in snats if port and snat.port_block is not None)
+    found = (holder_of(snat, outside, port) for snat in entries)
+    return next((block for block in found if block is not None), None)
 
 
 def blocks(snat: Snat, version: int) -> Iterator[Block]:

@@ -37,8 +37,11 @@ SHARED = entry(
 @st.composite
 def entries(draw: st.DrawFn) -> Snat:
     """Blocks of any size, in any number of pools and sources that are enough."""
+    inside, length, outside = draw(
+        st.sampled_from((("10.1.{}.0", 32, "198.51.{}.{}"), ("fd00:{}::", 128, "2001:db8:{}::{}")))
+    )
     bits = draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))
-    sources = [f'"10.1.{place}.0/{32 - each}"' for place, each in enumerate(bits)]
+    sources = [f'"{inside.format(place)}/{length - each}"' for place, each in enumerate(bits)]
     hosts = sum(1 << each for each in bits)
     size = draw(st.integers(1, 700))
     first = draw(st.integers(1, 60000))
@@ -53,7 +56,9 @@ def entries(draw: st.DrawFn) -> Snat:
     start = 0
     while start < addresses:
         count = draw(st.integers(1, addresses - start))
-        pools.append(f'"198.51.{100 + len(pools)}.1-198.51.{100 + len(pools)}.{count}"')
+        number = 100 + len(pools)
+        last_host = count if length == 32 else f"{count:x}"
+        pools.append(f'"{outside.format(number, 1)}-{outside.format(number, last_host)}"')
         start += count
     ports = f"{first}-{last}" if last > first else str(first)
     return entry(f"[{', '.join(sources)}]", f"[{', '.join(pools)}]", size, ports)
@@ -65,7 +70,7 @@ class TestBothWays:
     def test_the_holder_of_a_port_is_who_has_the_block(
         self, snat: Snat, data: st.DataObject
     ) -> None:
-        for block in blocks(snat, 4):
+        for block in blocks(snat, version(snat)):
             assert block_of(snat, block.inside) == block
             port = data.draw(st.integers(block.ports.first, block.ports.last))
             assert holder_of(snat, block.outside, port) == block
@@ -73,18 +78,26 @@ class TestBothWays:
     @given(entries())
     @settings(max_examples=examples(60), deadline=None)
     def test_no_two_hosts_share_a_port(self, snat: Snat) -> None:
-        taken = [(each.outside, port) for each in blocks(snat, 4) for port in span(each.ports)]
+        taken = [
+            (each.outside, port)
+            for each in blocks(snat, version(snat))
+            for port in span(each.ports)
+        ]
         assert len(taken) == len(set(taken))
 
     @given(entries())
     @settings(max_examples=examples(60), deadline=None)
     def test_every_host_has_a_whole_block_in_the_pool_and_its_ports(self, snat: Snat) -> None:
-        held = list(blocks(snat, 4))
-        assert len(held) == capacity(snat, 4).hosts
+        held = list(blocks(snat, version(snat)))
+        assert len(held) == capacity(snat, version(snat)).hosts
         assert {each.ports.count for each in held} == {snat.port_block}
         assert snat.source_ports is not None
         assert min(each.ports.first for each in held) >= snat.source_ports.first
         assert max(each.ports.last for each in held) <= snat.source_ports.last
+
+
+def version(snat: Snat) -> int:
+    return snat.sources[0].version
 
 
 def span(ports: PortRange) -> range:
@@ -149,6 +162,16 @@ def test_blocks_that_do_not_go_round_are_refused_with_the_arithmetic(problems: P
     assert problem.remedy == "write a smaller block, more addresses, or fewer sources"
 
 
+def test_ipv6_blocks_that_do_not_go_round_are_refused_alike(problems: Problems) -> None:
+    problem = refused(problems, 'source = "fd00::/120"\nto = "2001:db8::8/127"\nport_block = 512')
+    assert problem.message.startswith("256 source addresses need 256 blocks, and there are 252: ")
+
+
+def test_too_many_sources_are_told_what_would_do(problems: Problems) -> None:
+    problem = refused(problems, 'source = "fd00::/64"\nto = "2001:db8::/64"\nport_block = 512')
+    assert problem.remedy == "write prefixes of at most 65536 addresses together, such as one /112"
+
+
 def test_blocks_that_just_go_round_are_taken() -> None:
     room = capacity(entry('["10.1.0.0/25"]', '"198.51.100.8"', 504), 4)
     assert (room.hosts, room.blocks, room.is_enough) == (128, 128, True)
@@ -174,6 +197,17 @@ def test_blocks_that_just_go_round_are_taken() -> None:
             'source = "10.0.0.0/8"\nto = "198.51.100.8"\nport_block = 512',
             "port_block",
             "too many",
+        ),
+        (
+            # As many as an ordinary IPv6 network has; only counted, never listed.
+            'source = ["fd00:1::/64", "fd00::/16"]\nto = "2001:db8::/32"\nport_block = 512',
+            "source",
+            "overlap",
+        ),
+        (
+            'source = ["fd00:1::/64", "fd01::/16"]\nto = "2001:db8::/32"\nport_block = 512',
+            "port_block",
+            f"{2**64 + 2**112} IPv6 source addresses are too many",
         ),
     ],
 )

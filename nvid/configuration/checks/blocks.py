@@ -58,7 +58,8 @@ def _arithmetic(snat: Snat, size: int, version: int) -> Iterator[Finding]:
         yield Finding(
             key,
             f"{room.hosts} IPv{version} source addresses are too many for port blocks",
-            f"write prefixes of at most {MOST_HOSTS} addresses together",
+            f"write prefixes of at most {MOST_HOSTS} addresses together, such as one "
+            f"/{(32 if version == 4 else 128) - 16}",
         )
     elif not room.is_enough:
         ports = snat.source_ports or DEFAULT_PORTS

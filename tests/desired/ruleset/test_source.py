@@ -87,6 +87,28 @@ class TestPorts:
         }
         assert elements["address"] == {"10.1.0.0": "198.51.100.8", "10.1.0.1": "198.51.100.8"}
 
+    def test_so_it_is_for_ipv6(self) -> None:
+        found = ruleset('"2001:db8::8"', 'source = "fd00::/127"\nport_block = 30000')
+        elements = {each.name.rpartition("_")[2]: each.elements for each in found.maps}
+        assert elements["block"] == {
+            "fd00::": "2001:db8::8 . 1024-31023",
+            "fd00::1": "2001:db8::8 . 31024-61023",
+        }
+        assert elements["address"] == {"fd00::": "2001:db8::8", "fd00::1": "2001:db8::8"}
+
+    def test_what_is_not_in_the_map_of_ipv6_blocks_is_dropped(self) -> None:
+        """The rules that look there come in a second step."""
+        found = ruleset('"2001:db8::8"', 'source = "fd00::/127"\nport_block = 30000')
+        (block,) = (each.name for each in found.maps if each.name.endswith("_block"))
+        (entry,) = (
+            each.rules
+            for each in found.chains
+            if any(rule.endswith(f"jump {block}") for rule in each.rules)
+        )
+        place = next(n for n, rule in enumerate(entry) if rule.endswith(f"jump {block}"))
+        match = entry[place].removesuffix(f"jump {block}")
+        assert entry[place + 1] == f'{match}counter name "dropped_changing" drop'
+
 
 def test_a_limit_counts_each_source_address_in_a_set_of_its_family() -> None:
     found = ruleset('["198.51.100.8", "2001:db8:100::8"]', "limit = 2000")
@@ -108,7 +130,7 @@ class TestEndpointIndependent:
 
     def test_mappings_live_five_minutes_and_are_bounded(self) -> None:
         assert len(self.FOUND.dynamics) == 4
-        assert {each.timeout for each in self.FOUND.dynamics} == {300}
+        assert sorted(each.timeout for each in self.FOUND.dynamics) == [300, 300, 300, 301]
         assert {each.size for each in self.FOUND.dynamics} == {65536}
 
     def test_nobody_but_a_packet_from_inside_refreshes_them(self) -> None:
