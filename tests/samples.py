@@ -152,7 +152,22 @@ SHARED_POOLS = "\n".join(
 )
 """More entries that share addresses than there are label bits to tell them apart by."""
 
+ENDPOINTS_AND_BLOCKS = """
+[nvi.nvi0]
+interfaces = ["lan0", "wan0"]
+[[nvi.nvi0.snat]]
+source  = ["10.1.0.0/24", "fd00:1::/64"]
+to      = ["198.51.100.8", "2001:db8:100::8/126"]
+mapping = "endpoint-independent"
+[[nvi.nvi0.snat]]
+source     = ["10.2.0.0/28", "fd00:2::/124"]
+to         = ["198.51.100.16/31", "2001:db8:100::10/127"]
+port_block = 2000
+"""
+"""Every kind of rule that nvid encodes itself."""
+
 SAMPLES: dict[str, str] = {
+    "endpoints and blocks": ENDPOINTS_AND_BLOCKS,
     "nothing": "",
     "masquerade": MASQUERADE,
     "every kind of translation": EVERY_KIND,

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 _DIGEST_BYTES = 6
 _NEEDS_ENCODING = re.compile(
-    r" update @\w+ \{ [^:{}]* ip6 [^:{}]* : | snat ip6 interval to ip6 saddr map @"
+    r" update @\w+ \{[^:{}]* ip6 [^:{}]* : | snat ip6 interval to ip6 saddr map @"
 )
 
 
