@@ -3,7 +3,9 @@
     probes.py endpoint (4|6) PORT [ADDRESS PORT]...  one UDP socket: ask everybody, answer all
     probes.py hold (tcp|udp) COUNT ADDRESS PORT  that many flows at once, held until SIGTERM
     probes.py storm COUNT ADDRESS                UDP flows to as many ports from 10000 on
-    probes.py crafted (gre|esp|sctp) ADDRESS SOURCE
+    probes.py crafted (gre|esp|sctp|unknown) ADDRESS SOURCE
+    probes.py receive PROTOCOL                   print the packets of a protocol over IPv6
+    probes.py fragments ORDER SOURCE PORT ADDRESS PORT  one datagram in three, in this order
     probes.py tftp ADDRESS DIRECTORY             serve small files
     probes.py hear ADDRESS PORT                  what a connection says in its first line
     probes.py tell ADDRESS PORT SOURCE TEXT      say one line, and stay until SIGTERM
@@ -98,11 +100,81 @@ def crafted(words: list[str]) -> None:
         # SPI, sequence number, ciphertext (RFC 4303).
         "esp": (50, struct.pack("!II", 0x1234, 1) + b"ciphertext......"),
         "sctp": (132, sctp_init(4000, 5000)),
+        "unknown": (253, checked(source, address)),
     }[name]
     with socket.socket(family_of(address), socket.SOCK_RAW, number) as sock:
         sock.bind((source, 0))
         for _ in range(3):
             sock.sendto(payload, (address, 0))
+
+
+def checked(source: str, address: str) -> bytes:
+    """A transport that no kernel knows (RFC 3692 sets its number aside), whose checksum covers the
+    addresses as that of UDP does."""
+    body = b"experimental"
+    ends = b"".join(socket.inet_pton(family_of(each), each) for each in (source, address))
+    pseudo = ends + struct.pack("!IHH", 2 + len(body), 0, 253)
+    return struct.pack("!H", ones_complement(pseudo + b"\0\0" + body)) + body
+
+
+def receive(words: list[str]) -> None:
+    """ "ready", then "packet SOURCE PAYLOAD" for each, the payload in hexadecimal."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, int(words[0])) as sock:
+        say("ready")
+        while True:
+            payload, sender = sock.recvfrom(2048)
+            say("packet", sender[0], payload.hex())
+
+
+def fragments(words: list[str]) -> None:
+    """ "whole" when the observer's answer holds the datagram, whose fragments are sent in the order
+    of ORDER, "2,0,1" for example; "silence" when there is none."""
+    order = [int(each) for each in words[0].split(",")]
+    source, port, address, target = words[1], int(words[2]), words[3], int(words[4])
+    family, size, payload = family_of(address), 1200, bytes(range(250)) * 12
+    ends = (socket.inet_pton(family, source), socket.inet_pton(family, address))
+    header = struct.pack("!HHHH", port, target, 8 + len(payload), 0)
+    pseudo = b"".join(ends) + struct.pack("!IHH", 8 + len(payload), 0, 17)
+    checksum = ones_complement(pseudo + header + payload) or 0xFFFF
+    datagram = header[:6] + struct.pack("!H", checksum) + payload
+    with (
+        socket.socket(family, socket.SOCK_DGRAM) as receiver,
+        socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender,
+    ):
+        receiver.bind((source, port))
+        receiver.settimeout(2)
+        for place in order:
+            part = datagram[place * size : (place + 1) * size]
+            offset, more = place * size // 8, (place + 1) * size < len(datagram)
+            sender.sendto(fragment(family, ends, part, offset, more=more), (address, 0))
+        try:
+            say("whole" if receiver.recv(65535).endswith(payload) else "another")
+        except TimeoutError:
+            say("silence")
+
+
+def fragment(
+    family: socket.AddressFamily, ends: tuple[bytes, bytes], part: bytes, offset: int, *, more: bool
+) -> bytes:
+    """One fragment with its headers (RFC 791; RFC 8200, section 4.5); `offset` in 8 octets."""
+    identification = 0x4E76
+    if family == socket.AF_INET:
+        length, flags = 20 + len(part), more << 13 | offset
+        # The kernel fills in the checksum of the header (raw(7)).
+        head = struct.pack("!BBHHHBBH", 0x45, 0, length, identification, flags, 64, 17, 0)
+        return head + b"".join(ends) + part
+    head = struct.pack("!IHBB", 6 << 28, 8 + len(part), 44, 64) + b"".join(ends)
+    return head + struct.pack("!BBHI", 17, 0, offset << 3 | more, identification) + part
+
+
+def ones_complement(data: bytes) -> int:
+    """The checksum of RFC 1071."""
+    padded = data + b"\0" * (len(data) % 2)
+    words: tuple[int, ...] = struct.unpack(f"!{len(padded) // 2}H", padded)
+    total = sum(words)
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
 
 
 def sctp_init(source_port: int, destination_port: int) -> bytes:
@@ -267,6 +339,8 @@ VERBS = {
     "hold": hold,
     "storm": storm,
     "crafted": crafted,
+    "fragments": fragments,
+    "receive": receive,
     "tftp": tftp,
 }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+from ipaddress import IPv6Address, IPv6Network
+
 import pytest
 
 from tests.lab import Unanswered, exchange
-from tests.path.site import SNAT_TO_UPLINK, TCP, UDP, Family, Site
-from tests.translations.actors import explain, written
+from tests.path.site import IPV6, SNAT_TO_UPLINK, TCP, UDP, Family, Site
+from tests.translations.actors import PROBES, explain, probing, written
 
 PORTS = (
     "".join(
@@ -146,9 +149,57 @@ class TestPrefix:
                 assert (found.seen.address, found.answered_by) == (family.server, (inside, port))
             assert site.server.ping(outside, source=family.server)
 
+    def test_is_not_that_of_rfc_6296(self, site: Site) -> None:
+        """The host part is copied and checksums are corrected, where the kernel knows them; RFC
+        6296 changes the host part, so that every checksum stays right by itself."""
+        site.use(PREFIXES)
+        family = IPV6
+        outside = self.outside(family, 2)
+        neutral = rfc_6296(IPv6Address(family.client), IPv6Network("2001:db8:100:7::/64"))
+        assert str(neutral) != outside
+        with probing(site.server, "receive", "253") as probe:
+            probe.wait_for("ready")
+            site.client.run(*PROBES, "crafted", "unknown", family.server, family.client)
+            _, source, payload = probe.wait_for("packet")
+        assert source == outside
+        right = {
+            each: is_right(bytes.fromhex(payload), IPv6Address(each), IPv6Address(family.server))
+            for each in (family.client, outside, str(neutral))
+        }
+        assert right == {family.client: True, outside: False, str(neutral): True}
+        # Of a transport that the kernel knows, the checksum is right: or nobody would answer.
+        assert site.client.ask_udp(family.server, UDP).address == outside
+
     def test_is_explained(self, site: Site, family: Family) -> None:
         site.use(PREFIXES)
         told = explain(
             site, "lan0", "tcp", written(family.second, 4000), written(family.server, TCP)
         )
         assert told["translated_source"] == written(self.outside(family, 3), 4000)
+
+
+def words(data: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"!{len(data) // 2}H", data)
+
+
+def ones_complement_sum(data: bytes) -> int:
+    """The sum of RFC 1071, of an even number of octets; 0 and 0xffff are the same number."""
+    return sum(words(data)) % 0xFFFF
+
+
+def rfc_6296(inside: IPv6Address, prefix: IPv6Network) -> IPv6Address:
+    """Section 3.5, for prefixes of 49 to 64 bits: the first 16 bits of the host part take up the
+    difference of the prefixes."""
+    difference = ones_complement_sum(inside.packed[:8]) - ones_complement_sum(
+        prefix.network_address.packed[:8]
+    )
+    adjusted = (words(inside.packed)[4] + difference) % 0xFFFF
+    return IPv6Address(
+        prefix.network_address.packed[:8] + struct.pack("!H", adjusted) + inside.packed[10:]
+    )
+
+
+def is_right(payload: bytes, source: IPv6Address, destination: IPv6Address) -> bool:
+    """Whether the checksum that begins the payload covers these addresses (RFC 8200, 8.1)."""
+    pseudo = source.packed + destination.packed + struct.pack("!IHH", len(payload), 0, 253)
+    return ones_complement_sum(pseudo + payload) == 0
