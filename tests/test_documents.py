@@ -95,6 +95,18 @@ def test_the_index_names_every_document() -> None:
     assert {file for file in DOCS.rglob("*.md") if file != index} <= named
 
 
+def test_requirements_name_tests_that_exist() -> None:
+    text = (DOCS / "nat-behaviour.md").read_text()
+    named = set(re.findall(r"`([Tt]est_?\w+)`", text))
+    defined = {
+        word
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for word in re.findall(r"^\s*(?:def|class) ([Tt]est\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 10
+    assert named <= defined
+
+
 @pytest.mark.parametrize("file", WRITTEN, ids=name)
 def test_lines_are_readable(file: Path) -> None:
     lines = prose(file).splitlines()

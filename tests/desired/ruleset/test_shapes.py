@@ -268,7 +268,8 @@ def test_every_jump_has_its_chain_and_every_map_exists(name: str) -> None:
     words = " ".join([*rules, *verdicts]).replace(",", " ").split()
     targets = {after for word, after in itertools.pairwise(words) if word in ("goto", "jump")}
     assert targets <= names
-    assert {word[1:] for word in words if word.startswith("@")} <= {e.name for e in found.maps}
+    known = {each.name for each in (*found.maps, *found.dynamics)}
+    assert {word[1:] for word in words if word.startswith("@")} <= known
 
 
 def test_the_cost_of_a_packet_does_not_grow_with_translations() -> None:
