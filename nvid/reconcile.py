@@ -23,6 +23,7 @@ from nvid.kernel import (
     announce,
     apply,
     conntrack,
+    counters,
     facts,
     nexthops,
     redirects,
@@ -251,7 +252,7 @@ class Reconciler:
 
     def read_counters(self) -> dict[str, tuple[int, int]]:
         """Packets and bytes of every named counter; they go on from here if the table is lost."""
-        found = ruleset.counters(self._nft)
+        found = counters.read()
         if found:
             self._counters = found
         return found

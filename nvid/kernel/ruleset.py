@@ -71,12 +71,6 @@ def release_hooks(nft: Nft) -> None:
     nft.run(f"delete table inet {names.HOOKS_TABLE}\n")
 
 
-def counters(nft: Nft) -> dict[str, tuple[int, int]]:
-    """Packets and bytes of every named counter."""
-    shown = nft.show(f"list counters table inet {names.TABLE}") or []
-    return _counters(shown)
-
-
 def _counters(shown: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
     return {
         each["name"]: (each["packets"], each["bytes"])

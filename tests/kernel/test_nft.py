@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nvid.errors import KernelRefused
-from nvid.kernel import ruleset
+from nvid.kernel import counters, ruleset
 from nvid.kernel.nft import Nft
 from tests import samples
 from tests.kernel.conftest import Router
@@ -56,7 +56,7 @@ class TestWrapper:
     def test_what_does_not_exist_is_none(self, router: Router, nft: Nft) -> None:
         assert router.call(nft.show, "list table inet nvid") is None
         assert router.call(ruleset.observe, nft) is None
-        assert router.call(ruleset.counters, nft) == {}
+        assert router.call(counters.read) == {}
 
     def test_an_ordinary_user_is_told_so(self, router: Router) -> None:
         program = textwrap.dedent("""

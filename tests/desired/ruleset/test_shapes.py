@@ -268,7 +268,7 @@ def test_every_jump_has_its_chain_and_every_map_exists(name: str) -> None:
     words = " ".join([*rules, *verdicts]).replace(",", " ").split()
     targets = {after for word, after in itertools.pairwise(words) if word in ("goto", "jump")}
     assert targets <= names
-    known = {each.name for each in (*found.maps, *found.dynamics)}
+    known = {each.name for each in found.maps} | {each.name for each in found.dynamics}
     assert {word[1:] for word in words if word.startswith("@")} <= known
 
 
