@@ -57,8 +57,10 @@ class Nft:
         if status != 0:
             raise _refusal(errors)
 
-    def show(self, command: str) -> list[dict[str, Any]] | None:
-        """What a ``list`` command prints, or None where the object does not exist."""
+    def show(self, command: str, *, elements: bool = True) -> list[dict[str, Any]] | None:
+        """What a ``list`` command prints, or None where the object does not exist. Without
+        ``elements`` those of maps and sets are left out."""
+        self._nft.set_terse_output(not elements)
         with _quiet():
             status, output, errors = self._nft.cmd(command)
         if status != 0:

@@ -20,16 +20,32 @@ def observe(nft: Nft) -> ObservedTable | None:
 
     Raises ForeignObject for a table of that name which nvid did not make.
     """
-    shown = nft.show(f"list table inet {names.TABLE}")
-    if shown is None:
+    shown = [item for item in nft.show("list ruleset inet", elements=False) or [] if _in_it(item)]
+    if not shown:
         return None
-    table = _table(shown)
+    table = _table([_with_elements(nft, item) for item in shown])
     if not _is_ours(table) and (table.chains or table.maps or table.strange):
         raise ForeignObject(
             f"an nftables table inet {names.TABLE} exists that is not nvid's (it has no chain "
             f"{names.OWNER_CHAIN}): rename it or delete it"
         )
     return table
+
+
+def _in_it(item: dict[str, Any]) -> bool:
+    kind, each = next(iter(item.items()))
+    return bool(each.get("name" if kind == "table" else "table") == names.TABLE)
+
+
+def _with_elements(nft: Nft, item: dict[str, Any]) -> dict[str, Any]:
+    """A map with its elements, anything else as it is. Of all the commands of libnftables 1.0.6
+    that show rules only ``list ruleset`` can leave elements out without reading them: those that
+    rules fill, 65536 endpoints in each of four, would take a gigabyte and seconds."""
+    if "map" not in item or "size" in item["map"]:
+        return item
+    shown = nft.show(f"list map inet {names.TABLE} {item['map']['name']}") or []
+    # A map that has gone meanwhile has no elements; an event says so.
+    return next((each for each in shown if "map" in each), item)
 
 
 def _is_ours(table: ObservedTable) -> bool:

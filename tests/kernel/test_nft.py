@@ -124,3 +124,39 @@ class TestLargeTables:
         router.converge(after)
         again = router.call(router.reconciler.prepare, after, look_at_table=True)
         assert list(again.difference.lines()) == []
+
+
+class TestWhatRulesFill:
+    """65536 endpoints that hosts hold are no burden to whoever looks at the table."""
+
+    def test_a_look_does_not_read_it(self, router: Router, tmp_path: Path) -> None:
+        done = router.converge(samples.ENDPOINTS_AND_BLOCKS)
+        assert done.desired.ruleset is not None
+        (held,) = (each for each in done.desired.ruleset.dynamics if each.name.endswith("ip6_in"))
+        endpoints = (f"2001:db8::{n >> 8:x} . {n & 255}" for n in range(held.size))
+        elements = ", ".join(f"{each} : {each}" for each in endpoints)
+        file = tmp_path / "elements"
+        file.write_text(f"add element inet nvid {held.name} {{ {elements} }}\n")
+        router.namespace.run("nft", "-f", str(file), timeout=60)
+        program = textwrap.dedent("""
+            import resource
+            from nvid.kernel import ruleset
+            from nvid.kernel.nft import Nft
+
+            def most() -> int:
+                return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+            before = most()
+            table = ruleset.observe(Nft())
+            print(most() - before, len(table.maps))
+        """)
+        looked = subprocess.run(
+            ["ip", "netns", "exec", router.namespace.name, sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        kilobytes, maps = map(int, looked.stdout.split())
+        assert maps == len(done.desired.ruleset.maps)
+        assert kilobytes < 10_000
