@@ -1,4 +1,4 @@
-"""Rules that libnftables 1.0.6 cannot write, written in netlink (decision 9).
+"""Rules that libnftables 1.0.6 cannot write, written in netlink (decision 10).
 
 They stand in the transaction like all others, in nft's own words; ``divide`` takes them out, and
 ``append`` puts each at the end of its chain. libnftables reads them without trouble. Numbers are
