@@ -39,11 +39,18 @@ def configure(level: str, stream: TextIO = sys.stderr) -> None:
             structlog.processors.format_exc_info,
             sink,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=False,
     )
+    set_level(level)
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+def set_level(level: str) -> None:
+    """From now on records of ``level`` and above. The stream stays: while libnftables lists
+    something, standard error leads nowhere (``kernel.nft``), and must not be taken for it."""
+    chosen = structlog.make_filtering_bound_logger(getattr(logging, level.upper()))
+    structlog.configure(wrapper_class=chosen)
 
 
 def _lines(stream: TextIO) -> Lines:

@@ -15,7 +15,7 @@ from nvid.configuration import ConfigurationError, Loaded, load
 from nvid.daemon import notify, report
 from nvid.daemon.confirmation import Confirmation
 from nvid.daemon.control import BadConfiguration, Reloaded, bad_configuration
-from nvid.daemon.log import configure as configure_log
+from nvid.daemon.log import set_level
 from nvid.daemon.status import Status, headline
 from nvid.errors import NvidError
 from nvid.kernel.events import EVERYTHING
@@ -89,7 +89,7 @@ class Reloads(abc.ABC):
             await self._locked_round(EVERYTHING)
             raise NvidError(f"{done.error}; the previous configuration is in force again")
         self._history.loaded()
-        configure_log(loaded.configuration.daemon.log_level)
+        set_level(loaded.configuration.daemon.log_level)
         await self._work(self._trial.in_force, loaded)
         self._watch_trial()
         restart = report.restart_keys(
@@ -170,7 +170,7 @@ class Reloads(abc.ABC):
         done = await self._locked_round(EVERYTHING)
         await self._work(self._trial.finish)
         self._history.loaded(successful=False)
-        configure_log(self._loaded.configuration.daemon.log_level)
+        set_level(self._loaded.configuration.daemon.log_level)
         self._watch_trial()
         log.warning("the previous configuration is in force again", why=why, error=done.error)
         return len(done.changes)

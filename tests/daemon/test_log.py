@@ -110,6 +110,14 @@ class TestLines:
         program = 'import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 2); logger.info("here")'
         assert said(program) == "info: here\n"
 
+    def test_another_level_keeps_that_descriptor(self) -> None:
+        """A reload may come while libnftables is listing something."""
+        program = (
+            "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 2); log.set_level('error')\n"
+            "logger.warning('hidden'); logger.error('here')"
+        )
+        assert said(program) == "error: here\n"
+
     def test_that_descriptor_is_closed_with_them(self) -> None:
         program = (
             "import os\n"
