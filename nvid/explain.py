@@ -26,7 +26,7 @@ from nvid.desired.ruleset.classify import has_presets
 from nvid.desired.ruleset.destination import selectors, static_selector
 from nvid.desired.ruleset.route import chosen, said_lane
 from nvid.desired.ruleset.words import PROTOCOL_NUMBERS, Plan
-from nvid.desired.uplinks import UplinkState, preferred
+from nvid.desired.uplinks import UplinkState, best_there_is, preferred
 from nvid.matching import Asked, route_takes, selected, snat_takes, within_limits
 
 
@@ -255,7 +255,7 @@ def _snat(
     uplink = _uplink_for(plan, nvi, snat.to, inside, preset)
     if uplink is None or packet.family not in uplink.addresses:
         told.dropped = f"no uplink has an IPv{packet.family} address to be translated to"
-    elif not uplink.carries(packet.family):
+    elif not uplink.leads_out(packet.family):
         told.dropped = f"uplink {uplink.name} is down: {uplink.reason}"
     if uplink is None or told.dropped is not None:
         told.say(f"{lead}: dropped: {told.dropped}")
@@ -290,14 +290,14 @@ def _uplink_for(
     if preset is not None:
         return next(up for up in plan.uplinks if up.lane == preset)
     family = inside.packet.family
-    able = tuple(up for up in plan.uplinks if up.carries(family) and family in up.addresses)
+    able = tuple(up for up in plan.uplinks if up.leads_out(family) and family in up.addresses)
     for entry in nvi.routes:
         if not entry.sources and route_takes(entry, inside.asked, None):
             if not entry.via:
                 break
             named = [up for name in entry.via for up in able if up.name == name]
             return named[0] if named else plan.uplink(entry.via[0])
-    return next(iter(preferred(able, family)), None)
+    return next(iter(best_there_is(able, family)), None)
 
 
 def _preset(plan: Plan, nvi: Nvi, inside: Inside, ask: AskKernel) -> int | None:

@@ -5,7 +5,7 @@ Gathered by ``kernel.facts``; nothing here looks at anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
@@ -49,18 +49,46 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
+class DefaultRoute:
+    """A default route that somebody else put on an interface: a DHCP client, the kernel for a
+    router advertisement, an administrator.
+
+    ``gateway`` is None on a point-to-point link. ``source`` is the preferred source, if it has
+    one. Of several, the one in the main table wins, then the lowest ``metric``, then the highest
+    ``preference`` (1, 0 or -1, RFC 4191).
+    """
+
+    interface: str
+    family: int
+    gateway: IPv4Address | IPv6Address | None = None
+    source: IPv4Address | IPv6Address | None = None
+    in_main: bool = True
+    metric: int = 0
+    preference: int = 0
+
+    @property
+    def rank(self) -> tuple[bool, int, int, str]:
+        """Smaller is better; never the same for two routes that differ in their gateways."""
+        return (not self.in_main, self.metric, -self.preference, str(self.gateway))
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """Everything about the machine that a desired state is computed from.
 
     ``sysctls`` holds the present value of the keys that decide what other keys must be (rp_filter
     and forwarding of "all"). ``ipv6`` is false where the kernel was booted without IPv6.
     ``sysctl_originals`` are the values that nvid found before it first wrote a key.
+    ``default_routes`` are those of the interfaces whose gateway is ``auto``. ``failing`` says, by
+    uplink and family, why its checks hold that it does not work.
     """
 
     interfaces: tuple[Interface, ...] = ()
     ipv6: bool = True
     sysctls: dict[str, str] = field(default_factory=dict)
     sysctl_originals: dict[str, str] = field(default_factory=dict)
+    default_routes: tuple[DefaultRoute, ...] = ()
+    failing: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
     def interface(self, name: str) -> Interface | None:
         """The interface called ``name``, or None while there is none."""
@@ -74,6 +102,15 @@ class Machine:
             for each in self.interfaces
             if not each.ours and each.name != "lo" and any(p.matches(each.name) for p in patterns)
         )
+
+    def default_route(self, interface: str, family: int) -> DefaultRoute | None:
+        """The best default route of a family that others put on an interface."""
+        found = [
+            each
+            for each in self.default_routes
+            if (each.interface, each.family) == (interface, family)
+        ]
+        return min(found, key=lambda each: each.rank, default=None)
 
     def addresses(self) -> Iterator[IPv4Address | IPv6Address]:
         """Every address of the machine, nvid's own pairs excepted."""

@@ -71,7 +71,12 @@ class RuleOffset:
     LANE_CONNECTED: Final = 1  # lane chosen: what main knows better than by a default route
     LANE_MAIN: Final = 2  # lane 0: the main table, whatever it says
     LANES: Final = 10  # + lane number: the uplink's own table
+    # rp_filter asks about replies: "where would their source be sent?", and loose mode wants any
+    # answer. Where there is no way out, it is the pair, which refuses what really comes.
+    LANE_NO_WAY: Final = 38  # from the machine itself or out of a peer: unreachable
+    LANE_REVERSE: Final = 39  # IPv4 only, as IPv6 has no rp_filter
     LANE_LOST: Final = 40  # a lane without a table: unreachable, never another way out
+    ENTER_REVERSE: Final = 49  # the same question about what enters a pair: main
     ENTER: Final = 50  # + 0: marked for an NVI: into its pair (first lookup)
     PASS: Final = 60  # seen and let go: main
     PEER_UNMARKED: Final = 70  # came out of a pair with no lane: the table is gone; stop it

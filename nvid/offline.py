@@ -19,7 +19,7 @@ from nvid.configuration.values import IPAddress, TableRange
 from nvid.desired.numbers import allocate
 from nvid.desired.ruleset import identity
 from nvid.desired.ruleset.words import PROTOCOL_NUMBERS, Plan
-from nvid.desired.uplinks import uplink_states
+from nvid.desired.uplinks import followed_interfaces, uplink_states
 from nvid.errors import NvidError
 from nvid.explain import Lookup, Packet
 from nvid.kernel import facts, routes
@@ -99,7 +99,7 @@ def explain(path: Path, packet: Packet) -> Answer:
         return bad_configuration(error)
     kept = state.load(configuration.daemon.state_dir) or State()
     with session() as ipr:
-        found = facts.look(ipr, kept.sysctls)
+        found = facts.look(ipr, kept.sysctls, followed_interfaces(configuration))
         numbers = allocate(configuration, kept.numbers)
         uplinks = uplink_states(configuration, found.machine, numbers)
         plan = Plan(configuration.daemon, configuration.nvis, uplinks, numbers, found.machine)

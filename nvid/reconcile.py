@@ -7,17 +7,18 @@ time: the daemon's worker, or a command such as ``nvid plan`` that works without
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
 
-from nvid import flows, state
+from nvid import ending, failover, state
 from nvid.configuration.types import Configuration, Daemon
 from nvid.desired import Desired, desired_state, nothing
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers, allocate
-from nvid.desired.objects import Neighbour
 from nvid.desired.ruleset.account import labels_of
+from nvid.desired.uplinks import followed_interfaces
 from nvid.errors import ForeignObject, NotPermitted, NvidError
 from nvid.kernel import (
     announce,
@@ -98,6 +99,14 @@ class Reconciler:
         self._counters: dict[str, tuple[int, int]] = {}
         self._table: ObservedTable | None = None
         self._knows_table = False
+        self._failing: Mapping[tuple[str, int], str] = self._state.failing_by_family
+        # Their flows were ended when they began to fail.
+        self._lost: failover.Lost = frozenset(self._failing)  # type: ignore[arg-type]
+
+    @property
+    def failing(self) -> Mapping[tuple[str, int], str]:
+        """What the checks say, as it was last used; at first, as it was kept."""
+        return self._failing
 
     @property
     def numbers(self) -> Numbers:
@@ -117,24 +126,26 @@ class Reconciler:
         daemon = configuration.daemon
         self.check_window(daemon)
         with session() as ipr:
-            found = facts.look(ipr, self._state.sysctls)
+            found = facts.look(ipr, self._state.sysctls, followed_interfaces(configuration))
             previous = self._state.numbers
             if not self._knows_numbers:
                 previous = facts.numbers_in_kernel(ipr, configuration, found)
             numbers = allocate(configuration, previous)
             foreign_rules = rules.foreign(ipr, daemon.protocol, daemon.rule_priority)
-            desired = nothing() if down else self._desire(configuration, found.machine, numbers)
+            machine = replace(found.machine, failing=self._failing)
+            desired = nothing() if down else self._desire(configuration, machine, numbers)
             foreign_nexthops = nexthops.foreign(found.interfaces, daemon.protocol, desired.nexthops)
             foreign_filters = redirects.foreign(found.indexes, desired.redirects)
             foreign_routes = routes.foreign(ipr, daemon.protocol, daemon.tables, desired.routes)
         foreign_table = self._look_at_table() if look_at_table or not self._knows_table else None
         observed = apply.observe(found, desired, daemon.protocol, self._table, self._state.sysctls)
         unwritable = sysctls.unwritable(desired.sysctls)
+        absent = sysctls.absent(desired.sysctls, found.indexes)
         difference = differ(desired, observed, self._counters).without(
             routes=foreign_routes.keys(),
             nexthops=foreign_nexthops.keys(),
             redirects=foreign_filters.keys() | self._refused.keys(),
-            sysctls=self._refused.keys() | unwritable.keys(),
+            sysctls=self._refused.keys() | unwritable.keys() | absent,
             table=foreign_table is not None,
         )
         foreign = {
@@ -148,7 +159,7 @@ class Reconciler:
         }
         return Prepared(
             desired,
-            found.machine,
+            machine,
             observed,
             difference,
             numbers,
@@ -185,9 +196,18 @@ class Reconciler:
             self._last_inputs = inputs
         return self._last_desired
 
-    def converge(self, configuration: Configuration, *, look_at_table: bool = True) -> Round:
-        """One whole round. What the kernel refuses is in the answer, not raised."""
+    def converge(
+        self,
+        configuration: Configuration,
+        *,
+        look_at_table: bool = True,
+        failing: Mapping[tuple[str, int], str] | None = None,
+    ) -> Round:
+        """One whole round. What the kernel refuses is in the answer, not raised. ``failing`` is
+        what the checks of uplinks say now (see ``Machine``); None leaves it as it was."""
         started = time.monotonic()
+        if failing is not None:
+            self._failing = failing
         try:
             prepared = self.prepare(configuration, look_at_table=look_at_table)
         except NvidError as failure:
@@ -212,8 +232,9 @@ class Reconciler:
             self._remember(prepared, daemon)
             if prepared.difference:
                 self._apply(prepared, daemon)
-                announce_error = _announce(prepared.difference)
+                announce_error = announce.announce_new(prepared.difference.neighbours)
             ended = self._end_flows(configuration, prepared)
+            ended += self._end_lost_flows(prepared, Marks(daemon.fwmark_mask))
             self._last, self._before = prepared.desired, configuration
         except NvidError as failure:
             error = failure
@@ -298,9 +319,10 @@ class Reconciler:
                 sysctls={**self._state.sysctls, **found},
                 window=state.window_of(daemon),
                 flows_to_end=self._state.flows_to_end
-                or _observed_elements(prepared.observed, "offer")
-                != _elements(prepared.desired, "offer"),
+                or ending.offers_change(prepared.observed, prepared.desired),
                 own_qdisc=self._state.own_qdisc or prepared.makes_qdisc,
+                failing=self._state.failing,
+                addresses=self._state.addresses,
             )
         )
 
@@ -346,53 +368,25 @@ class Reconciler:
     def _end_flows(self, configuration: Configuration, prepared: Prepared) -> int:
         """End flows that the change concerns: those that began untranslated where the table is
         new or covers other interfaces, those whose translation or lane is gone."""
-        marks = Marks(configuration.daemon.fwmark_mask)
+        marks, machine = Marks(configuration.daemon.fwmark_mask), prepared.machine
         ended = 0
         if self._before is not None and self._before is not configuration:
             last = self._last or prepared.desired
             bits = labels_of(self._before.nvis, last.uplinks)
-            own = prepared.machine.addresses()
-            chosen = flows.concerned(self._before, configuration, own, bits)
-            if chosen is not None:
-                bound = conntrack.MarkFilter(marks.bound, marks.state_mask)
-                ended += conntrack.end(bound, chosen)
+            ended += ending.of_translations_gone(self._before, configuration, machine, marks, bits)
         if self._state.flows_to_end:
-            unbound = conntrack.MarkFilter(0, marks.state_mask)
-            ended += conntrack.end_untranslated(unbound, prepared.machine.addresses())
+            ended += ending.of_before(machine, marks)
             self._keep(msgspec.structs.replace(self._state, flows_to_end=False))
-        for field_name, mask in (
-            ("forward_lanes", marks.forward_mask),
-            ("return_lanes", marks.return_mask),
-        ):
-            wanted = _elements(prepared.desired, field_name)
-            for value in _observed_elements(prepared.observed, field_name) - wanted:
-                bound = conntrack.MarkFilter(marks.bound | int(value), marks.state_mask | mask)
-                ended += conntrack.end(bound, lambda _: True)
+        return ended + ending.of_lanes_gone(prepared.observed, prepared.desired, marks)
+
+    def _end_lost_flows(self, prepared: Prepared, marks: Marks) -> int:
+        """End the flows of uplinks that have just been lost, and of addresses that are gone; keep
+        what a restart must know of it. All this comes after the change: new flows go elsewhere."""
+        uplinks, before = prepared.desired.uplinks, self._lost
+        self._lost = failover.lost(uplinks)
+        ended, addresses = ending.of_lost(
+            self._lost - before, self._state.addresses, uplinks, prepared.machine, marks
+        )
+        failing = state.by_uplink(self._failing)
+        self._keep(msgspec.structs.replace(self._state, failing=failing, addresses=addresses))
         return ended
-
-
-def _observed_elements(observed: Observed, name: str) -> frozenset[str]:
-    """The keys of a map of the table that is in the kernel; none without the map."""
-    if observed.table is None or name not in observed.table.maps:
-        return frozenset()
-    return frozenset(observed.table.maps[name].elements)
-
-
-def _elements(desired: Desired, name: str) -> frozenset[str]:
-    """The keys of a map of the table that is wanted; none without the map."""
-    maps = () if desired.ruleset is None else desired.ruleset.maps
-    return frozenset(key for each in maps if each.name == name for key in each.elements)
-
-
-def _announce(difference: Difference) -> str | None:
-    """Tell neighbours about addresses that appeared; the answer says what went wrong."""
-    fresh: dict[str, list[Neighbour]] = {}
-    for change in difference.neighbours:
-        if change.before is None and change.after is not None and change.after.mac is None:
-            fresh.setdefault(change.after.interface, []).append(change.after)
-    for interface, entries in fresh.items():
-        try:
-            announce.announce(interface, (each.address for each in entries))
-        except OSError as error:
-            return f"cannot announce addresses on {interface}: {error.strerror}"
-    return None

@@ -6,6 +6,7 @@ read back from the kernel; only the sysctls of before cannot be restored any mor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -33,7 +34,9 @@ class State(msgspec.Struct, frozen=True):
 
     ``flows_to_end`` is true from before the table offers flows of more interfaces until the flows
     that began untranslated there have been ended: a death in between must not leave them.
-    ``own_qdisc``: the clsact qdisc on lo was not there before nvid.
+    ``own_qdisc``: the clsact qdisc on lo was not there before nvid. ``failing`` is what the checks
+    said last, by uplink and family. ``addresses`` are those that the uplinks have, and those gone
+    ones whose flows have not been ended yet.
     """
 
     uplinks: dict[str, int] = {}
@@ -43,6 +46,8 @@ class State(msgspec.Struct, frozen=True):
     window: Window | None = None
     flows_to_end: bool = False
     own_qdisc: bool = False
+    failing: dict[str, dict[int, str]] = {}
+    addresses: tuple[str, ...] = ()
 
     def check_window(self, daemon: Daemon) -> None:
         """Raises WindowChanged when the objects in the kernel were made with other numbers: they
@@ -54,9 +59,26 @@ class State(msgspec.Struct, frozen=True):
             )
 
     @property
+    def failing_by_family(self) -> dict[tuple[str, int], str]:
+        """What the checks said, by uplink and family in one: the reverse of ``by_uplink``."""
+        return {
+            (name, family): text
+            for name, families in self.failing.items()
+            for family, text in families.items()
+        }
+
+    @property
     def numbers(self) -> Numbers:
         """The numbers by name."""
         return Numbers(self.uplinks, self.nvis, self.tables)
+
+
+def by_uplink(failing: Mapping[tuple[str, int], str]) -> dict[str, dict[int, str]]:
+    """What the checks say, as the file holds it."""
+    found: dict[str, dict[int, str]] = {}
+    for (name, family), text in failing.items():
+        found.setdefault(name, {})[family] = text
+    return found
 
 
 def window_of(daemon: Daemon) -> Window:

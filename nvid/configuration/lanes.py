@@ -19,7 +19,8 @@ class UplinkCheck(Struct, frozen=True):
         Key(
             "targets",
             read.check_targets,
-            "addresses that must answer an echo request through the uplink; one answer is enough",
+            "addresses that must answer an echo request through the uplink; one answer is enough "
+            "for its family, and a family without targets shares the lot of the other one",
             '["192.0.2.53"]',
         ),
     ]

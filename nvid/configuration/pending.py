@@ -20,7 +20,6 @@ from nvid.configuration.types import (
     Snat,
     Static,
     Tenant,
-    Uplink,
 )
 
 
@@ -42,14 +41,6 @@ def _always(_value: object) -> bool:
 
 
 PENDING: tuple[Pending, ...] = (
-    Pending(
-        Uplink,
-        "gateway",
-        "following the default route that DHCP or RA set",
-        attrgetter("gateway_auto"),
-        "write the gateway's address",
-    ),
-    Pending(Uplink, "check", "checking uplinks with echo requests", attrgetter("check")),
     Pending(Tenant, "", "tenants", _always, "remove the table"),
     Pending(Static, "tenant", "translations for tenants", attrgetter("tenant")),
     Pending(Dnat, "tenant", "translations for tenants", attrgetter("tenant")),

@@ -57,6 +57,7 @@ class History:
     overruns: int = 0
     last_seconds: float = 0.0
     metrics_problem: str | None = None
+    checks_problem: str | None = None
     removed: bool = False
     crashed: bool = False
     confirm_deadline: float | None = None
@@ -108,7 +109,7 @@ def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -
     well = (
         not problems
         and all(nvi.state == "up" for nvi in nvis)
-        and all(uplink.state == "up" for uplink in uplinks)
+        and all(uplink.state == "up" and not uplink.reason for uplink in uplinks)
     )
     return Status(
         state="starting" if last is None else "healthy" if well else "degraded",
@@ -135,7 +136,8 @@ def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -
 
 
 def _problems(last: Round | None, history: History) -> list[str]:
-    found = [] if history.metrics_problem is None else [history.metrics_problem]
+    own = (history.metrics_problem, history.checks_problem)
+    found = [each for each in own if each is not None]
     if last is not None:
         errors = (last.error, last.announce_error, last.state_error)
         found += [each for each in errors if each is not None]
@@ -172,7 +174,7 @@ def _uplinks(last: Round | None) -> list[UplinkStatus]:
             each.name,
             each.interface,
             "up" if each.up else "down",
-            [str(gateway) for gateway in each.gateways.values()],
+            [str(gateway or f"dev {each.interface}") for gateway in each.gateways.values()],
             each.reason,
         )
         for each in (last.desired.uplinks if last is not None else ())
@@ -256,13 +258,17 @@ def _spoken(done: Round) -> list[str]:
 
 
 def _uplink_lines(before: Round | None, done: Round) -> list[Line]:
-    then = {each.name: each.up for each in before.desired.uplinks} if before is not None else {}
+    then = {each.name: each.reason for each in before.desired.uplinks} if before else {}
     found = []
     for uplink in done.desired.uplinks:
+        was = then.get(uplink.name, "")
+        if uplink.reason == was:
+            continue
         fields = {"uplink": uplink.name, "interface": uplink.interface}
-        if not uplink.up and then.get(uplink.name, True):
-            text = f"uplink {uplink.name} is down: {uplink.reason}"
-            found.append(Line(logging.WARNING, text, fields))
-        elif uplink.up and then.get(uplink.name) is False:
+        if not uplink.reason:
             found.append(Line(logging.INFO, f"uplink {uplink.name} is up again", fields))
+        else:
+            state = "works in part" if uplink.up else "is down"
+            text = f"uplink {uplink.name} {state}: {uplink.reason}"
+            found.append(Line(logging.WARNING, text, fields))
     return found

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
 from nvid import names
 from nvid.daemon import notify, report
+from nvid.daemon.checks import Checks
 from nvid.daemon.control import ControlServer
 from nvid.daemon.metrics import MetricsServer, Snapshot
+from nvid.daemon.pace import Pace
 from nvid.daemon.records import TranslationRecords
 from nvid.daemon.reloads import Reloads
 from nvid.daemon.statistics import Statistics, statistics
@@ -36,14 +36,6 @@ from nvid.known import known_reconciler
 from nvid.reconcile import Round
 from nvid.trial import Start
 
-COALESCE = 0.02
-"""Seconds that events are gathered before a look: one command makes many of them."""
-SLOWEST = 10.0
-"""The longest wait between rounds when somebody keeps undoing what nvid mends."""
-FIGHT = 30.0
-"""More than a few rounds of repairs within these seconds are a fight with another manager."""
-RETRY = 1.0
-"""Seconds before the first try again after the kernel refused something."""
 _LOGGED_AT_MOST = 20
 
 P = ParamSpec("P")
@@ -59,6 +51,7 @@ class Service(Reloads):
         super().__init__(path, start)
         daemon = start.loaded.configuration.daemon
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="nvid-worker")
+        self._checks = Checks(self._on_check, self._start)
         self._stop = asyncio.Event()
         self._dirty = asyncio.Event()
         self._kinds: frozenset[str] = frozenset()
@@ -74,8 +67,7 @@ class Service(Reloads):
         self._control = ControlServer(daemon.socket, self)
         self._metrics = MetricsServer(self._scrape)
         self._last: Round | None = None
-        self._repaired_at: deque[float] = deque(maxlen=20)
-        self._failures = 0
+        self._pace = Pace()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -126,12 +118,13 @@ class Service(Reloads):
             self._history.metrics_problem = str(error)
             log.error(str(error))
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run beside everything else. Its failure ends the daemon, loudly: systemd starts it
         again, and what is in the kernel stays."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
+        return task
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -163,24 +156,21 @@ class Service(Reloads):
         if self._kinds:
             self._dirty.set()
 
+    def _on_check(self) -> None:
+        """A check has changed its mind about an uplink."""
+        self._kinds |= {ROUTING}
+        self._dirty.set()
+
     async def _keep(self) -> None:
         """Rounds for ever: after events, and now and then without."""
         while True:
             resync = self._loaded.configuration.daemon.resync
             try:
                 await asyncio.wait_for(self._dirty.wait(), resync)
-                await asyncio.sleep(self._pause())
+                await asyncio.sleep(self._pace.pause)
             except TimeoutError:
                 self._kinds = EVERYTHING
             await self._round(self._kinds)
-
-    def _pause(self) -> float:
-        """How long to gather events: longer when somebody keeps undoing repairs, or the kernel
-        keeps refusing."""
-        if self._failures:
-            return min(RETRY * 2.0 ** (self._failures - 1), SLOWEST)
-        recent = sum(time.monotonic() - at < FIGHT for at in self._repaired_at)
-        return min(COALESCE * 2.0 ** max(recent - 3, 0), SLOWEST)
 
     async def _round(self, kinds: frozenset[str]) -> Round:
         """One round, and everything that follows from it: status, log, metrics."""
@@ -193,9 +183,15 @@ class Service(Reloads):
         self._kinds = frozenset()
         culprits, self._culprits = tuple(self._culprits), []
         configuration = self._loaded.configuration
+        self._checks.configure(configuration, self._reconciler.failing)
         done = await self._work(
-            self._reconciler.converge, configuration, look_at_table=kinds != {ROUTING}
+            self._reconciler.converge,
+            configuration,
+            look_at_table=kinds != {ROUTING},
+            failing=self._checks.failing,
         )
+        self._checks.follow(done.desired.uplinks)
+        self._history.checks_problem = self._checks.problem
         self._own_interfaces = frozenset(
             interface.index for interface in done.machine.interfaces if interface.ours
         )
@@ -209,9 +205,7 @@ class Service(Reloads):
                 done.machine.addresses(),
             )
         self._last = done
-        if done.repairs:
-            self._repaired_at.append(time.monotonic())
-        self._failures = self._failures + 1 if done.error else 0
+        self._pace.note(done)
         if done.error or done.repairs:
             # Look again: whether it worked, and whether somebody has undone it.
             self._kinds = EVERYTHING
@@ -222,10 +216,10 @@ class Service(Reloads):
     def _report(self, done: Round, culprits: tuple[str, ...]) -> None:
         for line in report.lines(self._last, done, culprits)[:_LOGGED_AT_MOST]:
             log.log(line.level, line.text, **line.fields)
-        if done.repairs and self._pause() > 1:
+        if done.repairs and self._pace.pause > 1:
             log.warning(
                 "somebody keeps undoing repairs; the pauses between them grow",
-                pause_seconds=round(self._pause(), 2),
+                pause_seconds=round(self._pace.pause, 2),
             )
 
     # What can be asked for (see control.Backend)

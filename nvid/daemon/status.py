@@ -40,7 +40,8 @@ class NviStatus:
 
 @dataclass(frozen=True)
 class UplinkStatus:
-    """One uplink. ``gateway`` holds its gateways, ``reason`` why it is down (else empty)."""
+    """One uplink. ``gateway`` holds its gateways, ``reason`` why it is down, or what does not work
+    though it is up: one of the two families, say. Empty when all is well."""
 
     name: str
     interface: str
@@ -111,6 +112,6 @@ def first_problem(status: Status) -> str | None:
     for problem in status.reconcile.problems:
         return problem
     for uplink in status.uplinks:
-        if uplink.state == "down":
+        if uplink.reason:
             return f"uplink {uplink.name}: {uplink.reason}"
     return None

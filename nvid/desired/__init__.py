@@ -60,7 +60,9 @@ def desired_state(configuration: Configuration, machine: Machine, numbers: Numbe
     uplinks = uplink_states(configuration, machine, numbers)
     owned = tuple(nvi for nvi in configuration.nvis if not obstacles(nvi, machine))
     with_pair = tuple(nvi for nvi in owned if not nvi.is_loopback)
-    gateways = [gateway for uplink in uplinks for gateway in uplink.gateways.values()]
+    gateways = [
+        gateway for uplink in uplinks for gateway in uplink.gateways.values() if gateway is not None
+    ]
     proxied = {
         nvi.name: tuple(proxied_addresses(nvi, machine, gateways)) if "arp" in nvi.reach else ()
         for nvi in owned

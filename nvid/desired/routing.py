@@ -13,7 +13,8 @@ from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
 from nvid.desired.objects import Family, Nexthop, Redirect, Route, Rule
 from nvid.desired.pools import routed_networks
-from nvid.desired.uplinks import FAMILIES, UplinkState, preferred
+from nvid.desired.reverse import reverse_rules
+from nvid.desired.uplinks import FAMILIES, UplinkState, best_there_is
 from nvid.machine import Machine
 from nvid.names import RuleOffset, TableOffset
 
@@ -55,7 +56,7 @@ def rules(
     nvis, uplinks = tuple(nvis), tuple(uplinks)
     for family in families(machine):
         yield from _route_entry_rules(daemon, nvis, numbers, family)
-        yield from _lane_rules(daemon, uplinks, family)
+        yield from _lane_rules(daemon, nvis, uplinks, numbers, family)
         yield from _guard_rules(daemon, nvis, numbers, machine, family)
         yield from _own_source_rules(daemon, uplinks, family)
         yield from _last_resort(daemon, uplinks, family)
@@ -87,7 +88,13 @@ def _route_entry_rules(
         )
 
 
-def _lane_rules(daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family) -> Iterator[Rule]:
+def _lane_rules(
+    daemon: Daemon,
+    nvis: tuple[Nvi, ...],
+    uplinks: tuple[UplinkState, ...],
+    numbers: Numbers,
+    family: Family,
+) -> Iterator[Rule]:
     marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
     yield Rule(
         family,
@@ -118,6 +125,8 @@ def _lane_rules(daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family
         fwmask=marks.mask,
         table=names.MAIN_ROUTING_TABLE,
     )
+    if family == 4:
+        yield from reverse_rules(daemon, nvis, numbers)
     for uplink in uplinks:
         yield Rule(
             family,
@@ -167,8 +176,9 @@ def _guard_rules(
 def _last_resort(
     daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family
 ) -> Iterator[Rule]:
-    """What the machine itself sends, and no table has a route for: the preferred uplink."""
-    for uplink in preferred(uplinks, family)[:1]:
+    """What the machine itself sends, and no table has a route for: the preferred uplink, or the
+    best there is: loose rp_filter lets answers to checks in only where there is a route."""
+    for uplink in best_there_is(uplinks, family)[:1]:
         for offset, table in (
             (RuleOffset.LAST_MAIN, names.MAIN_ROUTING_TABLE),
             (RuleOffset.LAST_RESORT, uplink_table(daemon, uplink.lane)),
@@ -265,10 +275,10 @@ def _uplink_routes(
     daemon: Daemon, uplink: UplinkState, family: Family, machine: Machine
 ) -> Iterator[Route]:
     table = uplink_table(daemon, uplink.lane)
-    gateway = uplink.gateways.get(family)
-    # Without a carrier the kernel would keep the route, and packets would vanish in silence.
-    if gateway is not None and uplink.up:
-        yield _default(table, family, uplink.interface, gateway)
+    # Without a carrier the kernel would keep the route, and packets would vanish in silence. With
+    # a failing check it stays: for the checks themselves, and for flows that have no other way.
+    if uplink.leads_out(family):
+        yield _default(table, family, uplink.interface, uplink.gateways[family])
     # The rules before find these in main. Without those rules, they are not behind the uplink.
     for network in connected_networks(machine, family):
         yield Route(table, network, kind="unreachable", metric=_metric(family))
@@ -327,7 +337,7 @@ def redirects(daemon: Daemon, nvis: Iterable[Nvi]) -> Iterator[Redirect]:
         yield Redirect(names.LOOPBACK, marks.in_lane, marks.state_mask)
 
 
-def _default(table: int, family: Family, device: str, gateway: IPAddress) -> Route:
+def _default(table: int, family: Family, device: str, gateway: IPAddress | None) -> Route:
     # IPv6 has no metric 0: the kernel writes 1024 in its place (net/ipv6/route.c).
     return Route(
         table,
@@ -335,7 +345,8 @@ def _default(table: int, family: Family, device: str, gateway: IPAddress) -> Rou
         device=device,
         gateway=gateway,
         metric=_metric(family),
-        onlink=True,
+        # The kernel refuses it where there is no gateway (net/ipv4/fib_semantics.c).
+        onlink=gateway is not None,
     )
 
 

@@ -11,7 +11,7 @@ from nvid import names
 from nvid.configuration.types import Configuration, Nvi
 from nvid.desired.objects import Sysctl
 from nvid.desired.pools import Proxied, global_networks
-from nvid.desired.uplinks import UplinkState
+from nvid.desired.uplinks import UplinkState, followed_interfaces
 from nvid.machine import Machine
 
 IPV4_ALL_RP_FILTER = "net/ipv4/conf/all/rp_filter"
@@ -34,9 +34,11 @@ def sysctls(
     for nvi in nvis:
         yield from _loopback(machine) if nvi.is_loopback else _pair(nvi, machine)
     yield from _uplinks(uplinks, machine)
+    yield from _reverse_paths(nvis, uplinks, machine)
     yield from _proxies(proxied, machine)
     yield from _conntrack(configuration)
-    yield from _forwarding(configuration, nvis, machine)
+    yield from _routers(configuration, machine)
+    yield from _forwarding(configuration, nvis, uplinks, machine)
 
 
 def _conntrack(configuration: Configuration) -> Iterator[Sysctl]:
@@ -99,6 +101,19 @@ def _uplinks(uplinks: tuple[UplinkState, ...], machine: Machine) -> Iterator[Sys
         yield _loose(interface, machine)
 
 
+def _reverse_paths(
+    nvis: tuple[Nvi, ...], uplinks: tuple[UplinkState, ...], machine: Machine
+) -> Iterator[Sysctl]:
+    """rp_filter asks for the source of a packet with that packet's mark. Without it, the guard of
+    the interface where the packet leaves would answer, and every packet would be dropped."""
+    enabled = [each.name for nvi in nvis for each in machine.enabled(nvi.interfaces)]
+    present = [uplink.interface for uplink in uplinks if uplink.present]
+    for name in dict.fromkeys(
+        (*enabled, *present, *(nvi.peer for nvi in nvis if not nvi.is_loopback))
+    ):
+        yield Sysctl(f"net/ipv4/conf/{name}/src_valid_mark", "1")
+
+
 def _proxies(proxied: Iterable[Proxied], machine: Machine) -> Iterator[Sysctl]:
     for each in proxied:
         versions = {address.version for address in each.addresses}
@@ -110,15 +125,27 @@ def _proxies(proxied: Iterable[Proxied], machine: Machine) -> Iterator[Sysctl]:
             yield Sysctl(f"net/ipv6/conf/{each.interface}/proxy_ndp", "1")
 
 
+def _routers(configuration: Configuration, machine: Machine) -> Iterator[Sysctl]:
+    """An uplink that follows router advertisements must hear them: a forwarding kernel does so
+    only with 2. With 0, somebody else (systemd-networkd, say) listens in its place."""
+    for interface in sorted(followed_interfaces(configuration)):
+        if machine.ipv6 and machine.interface(interface) is not None:
+            path = f"net/ipv6/conf/{interface}/accept_ra"
+            yield Sysctl(path, "2", frozenset({"0", "2"}))
+
+
 def _forwarding(
-    configuration: Configuration, nvis: tuple[Nvi, ...], machine: Machine
+    configuration: Configuration,
+    nvis: tuple[Nvi, ...],
+    uplinks: tuple[UplinkState, ...],
+    machine: Machine,
 ) -> Iterator[Sysctl]:
     """Forwarding comes last: nothing is forwarded before everything else stands.
 
     IPv4 forwards where the interface that a packet came in by says so, so that interfaces which
     are none of nvid's business stay as they are. IPv6 forwards all or nothing (before Linux 6.17).
     """
-    if machine.ipv6 and _uses_ipv6(configuration):
+    if machine.ipv6 and _uses_ipv6(configuration, uplinks, machine):
         if _switches_ipv6_forwarding(machine):
             # A forwarding kernel forgets routes learned from router advertisements, this
             # machine's own way out perhaps, unless accept_ra is 2.
@@ -140,9 +167,14 @@ def _switches_ipv6_forwarding(machine: Machine) -> bool:
     return before == "0"
 
 
-def _uses_ipv6(configuration: Configuration) -> bool:
+def _uses_ipv6(
+    configuration: Configuration, uplinks: Iterable[UplinkState], machine: Machine
+) -> bool:
     """Whether anything in the configuration speaks of IPv6."""
-    versions = {each.version for uplink in configuration.uplinks for each in uplink.gateways}
+    versions = {version for uplink in uplinks for version in uplink.gateways}
+    if followed_interfaces(configuration) and IPV6_FORWARDING in machine.sysctl_originals:
+        # What nvid has switched on for a router stays on when the router is silent for a while.
+        versions.add(6)
     for nvi in configuration.nvis:
         versions |= {each.version for each in global_networks(nvi)}
         versions |= {each.version for snat in nvi.snats for each in snat.sources}

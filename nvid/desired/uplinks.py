@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nvid.configuration.types import Configuration, Uplink
 from nvid.configuration.values import IPAddress
@@ -16,28 +16,42 @@ FAMILIES: tuple[Family, Family] = (4, 6)
 
 @dataclass(frozen=True, slots=True)
 class UplinkState:
-    """One uplink now. ``reason`` says in words why it is not up, and is empty when it is.
+    """One uplink now. ``reason`` says in words what is wrong with it, and is empty when nothing is.
 
-    ``present`` means that its interface exists and is administratively up, so that routes can
-    point to it. ``addresses`` holds the address for ``snat ... to = "uplink"``, by family;
-    ``own_addresses`` all the addresses of its interface.
+    ``index`` is that of its interface, if it exists. ``present`` means that the interface is
+    administratively up, ``linked`` that it has a carrier too. ``gateways`` holds the next hop by
+    family: None where the link is point-to-point and has none, nothing where the family has no way
+    out. ``failing`` says by family why its checks hold that it does not work. ``addresses`` holds
+    the address for ``snat ... to = "uplink"``, by family; ``own_addresses`` all the addresses of
+    its interface.
     """
 
     name: str
     lane: int
     interface: str
-    up: bool
+    index: int | None
+    linked: bool
     reason: str
     present: bool
     priority: int
     weight: int
-    gateways: Mapping[int, IPAddress] = field(default_factory=dict)
+    gateways: Mapping[int, IPAddress | None] = field(default_factory=dict)
+    failing: Mapping[int, str] = field(default_factory=dict)
     addresses: Mapping[int, IPAddress] = field(default_factory=dict)
     own_addresses: tuple[IPAddress, ...] = ()
 
+    def leads_out(self, family: Family) -> bool:
+        """Whether there is a way out for this family, healthy or not."""
+        return self.linked and family in self.gateways
+
     def carries(self, family: Family) -> bool:
         """Whether new flows of this family can use it."""
-        return self.up and family in self.gateways
+        return self.leads_out(family) and family not in self.failing
+
+    @property
+    def up(self) -> bool:
+        """Whether new flows of any family can use it."""
+        return any(self.carries(family) for family in FAMILIES)
 
 
 def uplink_states(
@@ -45,35 +59,69 @@ def uplink_states(
 ) -> tuple[UplinkState, ...]:
     """The state of every uplink, in file order."""
     return tuple(
-        _state(uplink, machine.interface(uplink.interface), numbers.uplinks[uplink.name])
-        for uplink in configuration.uplinks
+        _state(uplink, machine, numbers.uplinks[uplink.name]) for uplink in configuration.uplinks
     )
 
 
-def _state(uplink: Uplink, interface: Interface | None, lane: int) -> UplinkState:
-    reason = _reason(uplink.interface, interface)
-    gateways: dict[int, IPAddress] = {each.version: each for each in uplink.gateways}
+def _state(uplink: Uplink, machine: Machine, lane: int) -> UplinkState:
+    interface = machine.interface(uplink.interface)
+    gateways = _gateways(uplink, machine)
+    failing: dict[int, str] = {
+        family: machine.failing[uplink.name, family]
+        for family in FAMILIES
+        if uplink.check is not None and (uplink.name, family) in machine.failing
+    }
     return UplinkState(
         name=uplink.name,
         lane=lane,
         interface=uplink.interface,
-        up=not reason,
-        reason=reason,
+        index=interface.index if interface is not None else None,
+        linked=not _link_reason(uplink.interface, interface),
+        reason=_reason(uplink, interface, gateways, failing),
         present=interface is not None and interface.up,
         priority=uplink.priority,
         weight=uplink.weight,
         gateways=gateways,
+        failing=failing,
         addresses={
             family: address
             for family in FAMILIES
             if interface is not None
-            and (address := _translated_source(interface, gateways.get(family), family)) is not None
+            and (address := _translated_source(uplink, machine, gateways.get(family), family))
+            is not None
         },
         own_addresses=tuple(each.address for each in interface.addresses) if interface else (),
     )
 
 
-def _reason(name: str, interface: Interface | None) -> str:
+def _gateways(uplink: Uplink, machine: Machine) -> dict[int, IPAddress | None]:
+    if not uplink.gateway_auto:
+        return {each.version: each for each in uplink.gateways}
+    return {
+        family: route.gateway
+        for family in FAMILIES
+        if (route := machine.default_route(uplink.interface, family)) is not None
+    }
+
+
+def _reason(
+    uplink: Uplink,
+    interface: Interface | None,
+    gateways: Mapping[int, IPAddress | None],
+    failing: Mapping[int, str],
+) -> str:
+    reason = _link_reason(uplink.interface, interface)
+    if reason:
+        return reason
+    if not gateways:
+        return f"no default route on {uplink.interface}: neither DHCP nor a router has given one"
+    wrong = {family: failing[family] for family in gateways if family in failing}
+    if len(wrong) == len(gateways):
+        return "; ".join(dict.fromkeys(wrong.values()))
+    return "; ".join(f"IPv{family}: {text}" for family, text in wrong.items())
+
+
+def _link_reason(name: str, interface: Interface | None) -> str:
     if interface is None:
         return f"interface {name} does not exist"
     if not interface.up:
@@ -84,13 +132,17 @@ def _reason(name: str, interface: Interface | None) -> str:
 
 
 def _translated_source(
-    interface: Interface, gateway: IPAddress | None, family: Family
+    uplink: Uplink, machine: Machine, gateway: IPAddress | None, family: Family
 ) -> IPAddress | None:
-    """The address to be seen from: one in the gateway's subnet before any other, a usable and
-    lasting one in any case."""
+    """The address to be seen from: the one that a followed default route prefers, where the
+    machine has it; one in the gateway's subnet before any other; a usable and lasting one."""
+    route = machine.default_route(uplink.interface, family) if uplink.gateway_auto else None
+    if route is not None and route.source is not None and route.source in machine.addresses():
+        return route.source
+    interface = machine.interface(uplink.interface)
     candidates = [
         each
-        for each in interface.addresses
+        for each in (interface.addresses if interface is not None else ())
         if each.address.version == family and each.usable and each.lasting
     ]
     near = [
@@ -100,9 +152,23 @@ def _translated_source(
     return chosen.address if chosen is not None else None
 
 
+def followed_interfaces(configuration: Configuration) -> frozenset[str]:
+    """The interfaces whose default routes nvid follows: those of uplinks with gateway "auto"."""
+    return frozenset(each.interface for each in configuration.uplinks if each.gateway_auto)
+
+
 def preferred(uplinks: Iterable[UplinkState], family: Family) -> tuple[UplinkState, ...]:
     """The healthy uplinks of the lowest priority that carry the family: new flows are shared
     among them by weight. Empty when there is none."""
     healthy = [uplink for uplink in uplinks if uplink.carries(family)]
     best = min((uplink.priority for uplink in healthy), default=0)
     return tuple(uplink for uplink in healthy if uplink.priority == best)
+
+
+def best_there_is(uplinks: Iterable[UplinkState], family: Family) -> tuple[UplinkState, ...]:
+    """The preferred uplinks; where none is healthy, those of the lowest priority that lead out at
+    all: a check that fails everywhere is no reason to give up."""
+    uplinks = tuple(uplinks)
+    return preferred(uplinks, family) or preferred(
+        (replace(each, failing={}) for each in uplinks), family
+    )

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
 from nvid.configuration.values import IPAddress
+from nvid.desired.objects import Neighbour
+from nvid.difference import Change
 
 _ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
 _ARP_REQUEST, _ARP_REPLY = 1, 2
@@ -34,6 +36,20 @@ def announce(interface: str, addresses: Iterable[IPAddress]) -> None:
                 # Some neighbours believe only the one, some only the other.
                 for operation in (_ARP_REQUEST, _ARP_REPLY):
                     sock.send(_arp(mac, address, operation))
+
+
+def announce_new(changes: Iterable[Change[Neighbour]]) -> str | None:
+    """Tell neighbours about addresses that appeared; the answer says what went wrong."""
+    fresh: dict[str, list[IPAddress]] = {}
+    for change in changes:
+        if change.before is None and change.after is not None and change.after.mac is None:
+            fresh.setdefault(change.after.interface, []).append(change.after.address)
+    for interface, addresses in fresh.items():
+        try:
+            announce(interface, addresses)
+        except OSError as error:
+            return f"cannot announce addresses on {interface}: {error.strerror}"
+    return None
 
 
 def _arp(mac: bytes, address: IPv4Address, operation: int) -> bytes:

@@ -18,6 +18,7 @@ from pathlib import Path
 from nvid.errors import NotPermitted
 from nvid.flows import Flow
 from nvid.kernel import conntrack, processes, wire
+from nvid.kernel.routes import OF_ADDRESS_MANAGERS
 
 ROUTING = "routing"
 RULESET = "ruleset"
@@ -36,7 +37,8 @@ _LOOPBACK_INDEX = 1
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 _RTM_NEWNEIGH, _RTM_DELNEIGH = 28, 29
 _NTF_PROXY = 0x08
-_ROUTE_PROTOCOL_OFFSET = 5
+# struct rtmsg
+_ROUTE_LENGTH_OFFSET, _ROUTE_PROTOCOL_OFFSET = 1, 5
 
 # nfnetlink.h, nf_tables.h.
 _LARGEST_PID = (1 << 22) - 1
@@ -63,7 +65,7 @@ class Watch:
     """The two event sockets. Open it before the first look, so that nothing falls between.
 
     ``own_interfaces`` answers the indexes of nvid's pairs, ``protocol`` nvid's route protocol:
-    events of other neighbours and routes are none of nvid's business.
+    events of other neighbours and routes, default ones excepted, are none of nvid's business.
     """
 
     def __init__(
@@ -103,7 +105,10 @@ class Watch:
 
     def _concerns(self, kind: int, body: memoryview) -> bool:
         if kind in (_RTM_NEWROUTE, _RTM_DELROUTE):
-            return body[_ROUTE_PROTOCOL_OFFSET] == self._protocol()
+            protocol = body[_ROUTE_PROTOCOL_OFFSET]
+            # An uplink may follow the default routes of others.
+            is_default = body[_ROUTE_LENGTH_OFFSET] == 0
+            return protocol == self._protocol() or (is_default and protocol in OF_ADDRESS_MANAGERS)
         if kind in (_RTM_NEWNEIGH, _RTM_DELNEIGH):
             index, _, flags = struct.unpack_from("=iHB", body, 4)
             return index in self._own_interfaces() or bool(flags & _NTF_PROXY)

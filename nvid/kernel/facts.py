@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
 
 from nvid import names
-from nvid.configuration.types import Configuration
+from nvid.configuration.types import Configuration, Uplink
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
 from nvid.desired.objects import Route
 from nvid.desired.routing import nvi_table, uplink_table
 from nvid.desired.sysctls import DECIDING
 from nvid.kernel import links, routes, rules, sysctls
-from nvid.kernel.netlink import dump
-from nvid.machine import Interface, InterfaceAddress, Machine
-from nvid.names import TABLE_LANES
+from nvid.kernel.netlink import AF_FAMILY, dump
+from nvid.machine import DefaultRoute, Interface, InterfaceAddress, Machine
+from nvid.names import MAIN_ROUTING_TABLE, TABLE_LANES
 
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
@@ -30,6 +30,10 @@ IFA_F_DADFAILED = 0x08
 IFA_F_DEPRECATED = 0x20
 IFA_F_TENTATIVE = 0x40
 IFA_F_OPTIMISTIC = 0x04
+RTNH_F_DEAD = 0x01
+RTN_UNICAST = 1
+RTA_PREF = {1: 1, 3: -1}
+"""Router preference in two bits (RFC 4191 section 2.1) as a number to compare by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,11 @@ class Facts:
         return {name: index for index, name in self.interfaces.items()}
 
 
-def look(ipr: IPRoute, sysctl_originals: Mapping[str, str]) -> Facts:
-    """Every interface with its addresses, and the sysctls that decide others."""
+def look(
+    ipr: IPRoute, sysctl_originals: Mapping[str, str], followed: Collection[str] = ()
+) -> Facts:
+    """Every interface with its addresses, and the sysctls that decide others; and the default
+    routes that others put on the ``followed`` interfaces."""
     addresses: dict[int, list[InterfaceAddress]] = {}
     for message in dump(ipr, "addr"):
         addresses.setdefault(message["index"], []).append(_address(message))
@@ -56,14 +63,17 @@ def look(ipr: IPRoute, sysctl_originals: Mapping[str, str]) -> Facts:
         for message in dump(ipr, "link")
     ]
     present = {path: value for path in DECIDING if (value := sysctls.read(path)) is not None}
+    by_index = {each.index: each.name for each in found}
+    followed_indexes = {index: name for index, name in by_index.items() if name in followed}
     return Facts(
         Machine(
             tuple(found),
             ipv6=Path("/proc/sys/net/ipv6").exists(),
             sysctls=present,
             sysctl_originals=dict(sysctl_originals),
+            default_routes=tuple(sorted(_default_routes(ipr, followed_indexes), key=str)),
         ),
-        {each.index: each.name for each in found},
+        by_index,
         {each.index: each.name for each in found if each.ours},
     )
 
@@ -96,9 +106,44 @@ def _address(message: Any) -> InterfaceAddress:
     )
 
 
+def _default_routes(ipr: IPRoute, interfaces: Mapping[int, str]) -> Iterator[DefaultRoute]:
+    """The default routes on these interfaces, by the protocols of those who configure machines:
+    a table of a million BGP routes costs nothing."""
+    if not interfaces:
+        return
+    for family, number in AF_FAMILY.items():
+        for protocol in sorted(routes.OF_ADDRESS_MANAGERS):
+            for message in dump(ipr, "route", family=number, proto=protocol):
+                if routes.is_default_of(message, protocol):
+                    yield from _hops(message, family, interfaces)
+
+
+def _hops(message: Any, family: int, interfaces: Mapping[int, str]) -> Iterator[DefaultRoute]:
+    """One for each next hop of a route. IPv6 shows equal routes one by one or as hops."""
+    expires = message.get("cacheinfo") or {}
+    if message["type"] != RTN_UNICAST or expires.get("rta_expires", 0) < 0:
+        return
+    source = message.get("prefsrc")
+    for hop in message.get("multipath") or (message,):
+        index = hop.get("oif") if hop is message else hop["oif"]
+        if index not in interfaces or hop["flags"] & RTNH_F_DEAD or hop.get("via") is not None:
+            continue
+        gateway = hop.get("gateway")
+        yield DefaultRoute(
+            interfaces[index],
+            family,
+            gateway=ip_address(gateway) if gateway else None,
+            source=ip_address(source) if source else None,
+            in_main=(message.get("table") or message["table"]) == MAIN_ROUTING_TABLE,
+            metric=message.get("priority") or 0,
+            preference=RTA_PREF.get(message.get("pref") or 0, 0),
+        )
+
+
 def numbers_in_kernel(ipr: IPRoute, configuration: Configuration, facts: Facts) -> Numbers:
     """Lane and NVI numbers as nvid's own rules and routes still show them: what is left when the
-    state file is lost. An uplink is known by its interface and gateway."""
+    state file is lost. An uplink is known by its interface and gateway, one that follows default
+    routes by its interface."""
     daemon = configuration.daemon
     marks = Marks(daemon.fwmark_mask)
     tables: dict[int, list[Route]] = {}
@@ -117,7 +162,11 @@ def numbers_in_kernel(ipr: IPRoute, configuration: Configuration, facts: Facts) 
         for route in tables.get(rule.table, ()):
             if lane and rule.table == uplink_table(daemon, lane):
                 for uplink in configuration.uplinks:
-                    if uplink.interface == route.device and route.gateway in uplink.gateways:
+                    if uplink.interface != route.device:
+                        continue
+                    if route.gateway in uplink.gateways or (
+                        uplink.gateway_auto and not _is_of_another(uplink, route, configuration)
+                    ):
                         uplinks[uplink.name] = lane
             elif number and rule.table == nvi_table(daemon, number) and route.device:
                 nvis[route.device] = number
@@ -126,3 +175,11 @@ def numbers_in_kernel(ipr: IPRoute, configuration: Configuration, facts: Facts) 
     if (number := nvis.pop(names.LOOPBACK, None)) and len(alike) == 1:
         nvis[alike[0]] = number
     return Numbers(uplinks, nvis, named)
+
+
+def _is_of_another(uplink: Uplink, route: Route, configuration: Configuration) -> bool:
+    """Whether another uplink on the same interface has this gateway by name."""
+    return any(
+        each.interface == uplink.interface and route.gateway in each.gateways
+        for each in configuration.uplinks
+    )

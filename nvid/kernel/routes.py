@@ -24,6 +24,9 @@ RTN: dict[RouteType, int] = {
 }
 _KIND = {number: kind for kind, number in RTN.items()}
 RTNH_F_ONLINK = 4
+OF_ADDRESS_MANAGERS = frozenset({3, 4, 9, 16})
+"""Protocols (rtnetlink.h, and iproute2's rt_protos) of the routes that configure a machine: boot,
+which DHCP clients and pppd write as well, static, router advertisements, DHCP."""
 RT_SCOPE_NOWHERE = 255
 _ANY = {socket.AF_INET: "0.0.0.0/0", socket.AF_INET6: "::/0"}
 
@@ -59,6 +62,11 @@ def foreign(
                         f"nvid would have its own; remove it, or give nvid other numbers"
                     )
     return found
+
+
+def is_default_of(message: Any, protocol: int) -> bool:
+    """Whether a message is about a default route with this protocol number."""
+    return (message["dst_len"], message["proto"]) == (0, protocol)
 
 
 def _dump_by(ipr: IPRoute, family: int, **fields: int) -> list[Any]:

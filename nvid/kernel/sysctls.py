@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from nvid.desired.objects import Sysctl
@@ -42,6 +42,16 @@ def before(changes: Iterable[Change[Sysctl]]) -> dict[str, str]:
     """The present values of the keys that are about to be written, to be kept for ``restore``."""
     paths = [each.after.path for each in changes if each.after is not None]
     return {path: value for path in paths if (value := read(path)) is not None}
+
+
+def absent(desired: Iterable[Sysctl], interfaces: Collection[str]) -> frozenset[str]:
+    """The keys that are wanted of ``interfaces``, which exist, and that are not there: an
+    interface whose MTU is too small for IPv6 has no such directory, for instance."""
+    return frozenset(
+        each.path
+        for each in desired
+        if each.belongs_to in interfaces and not (ROOT / each.path).exists()
+    )
 
 
 def unwritable(desired: Iterable[Sysctl]) -> dict[str, str]:

@@ -417,6 +417,14 @@ REFUSED = [
         "of its own",
     ),
     (
+        "a check of a family that the uplink does not carry",
+        '[uplink.isp1]\ninterface = "wan0"\ngateway = "203.0.113.254"\n'
+        'check = { targets = ["192.0.2.53", "2001:db8::53"] } #@\n',
+        "uplink.isp1.check.targets",
+        "2001:db8::53 cannot be asked: the uplink has no IPv6 gateway",
+        "families that `gateway` has",
+    ),
+    (
         "a tenant's route to nowhere",
         '[tenant.red]\ninterfaces = "red0"\nroutes = [{ to = "10.9.0.0/16" }] #@\n',
         "tenant.red.routes[0]",

@@ -29,7 +29,7 @@ def test_the_complete_example_has_only_what_is_not_built_yet(
 ) -> None:
     found = problems(EXAMPLE.read_text())
     assert {one.message.partition(":")[0] for one in found} == {"not built yet"}
-    assert {one.key for one in found} >= {"uplink.isp1.check", "tenant.red"}
+    assert "tenant.red" in {one.key for one in found}
 
 
 def test_the_complete_example_is_whole() -> None:

@@ -21,12 +21,6 @@ VIA = f'{ROUTE}via = "isp1"\n'
 
 # Text whose last line is what is pending; key; words of the feature.
 REFUSED = [
-    (f'{UPLINK}gateway = "auto"', "uplink.isp1.gateway", "DHCP"),
-    (
-        f'{UPLINK}gateway = "203.0.113.1"\ncheck = {{ targets = "192.0.2.53" }}',
-        "uplink.isp1.check",
-        "echo requests",
-    ),
     ('[tenant]\nred.interfaces = "vlan1"', "tenant.red", "tenants"),
 ]
 
@@ -59,6 +53,7 @@ def test_the_target_tenant_is_refused(problems: Callable[..., tuple[Problem, ...
     "text",
     [
         f'{NVI}backend = "loopback"',
+        f'{UPLINK}gateway = "auto"\ncheck = {{ targets = "192.0.2.53" }}\n{NVI}',
         f"[conntrack]\nmax = 262144\n{NVI}",
         f"{NVI}helpers = {{ ftp = 21 }}",
         f'{STATIC}protocol = "tcp"\nlocal_port = 80\nglobal_port = 80',

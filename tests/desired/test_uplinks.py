@@ -9,8 +9,8 @@ import pytest
 
 from nvid.desired.numbers import Numbers
 from nvid.desired.objects import Family
-from nvid.desired.uplinks import UplinkState, preferred, uplink_states
-from nvid.machine import Interface, InterfaceAddress, Machine
+from nvid.desired.uplinks import UplinkState, best_there_is, preferred, uplink_states
+from nvid.machine import DefaultRoute, Interface, InterfaceAddress, Machine
 from tests import samples
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
@@ -107,7 +107,9 @@ class TestPreference:
 
     def test_what_is_down_does_not_count(self, family: Family) -> None:
         best, other = self.uplinks(a=1, b=2)
-        assert [each.name for each in preferred([replace(best, up=False), other], family)] == ["b"]
+        assert [each.name for each in preferred([replace(best, linked=False), other], family)] == [
+            "b"
+        ]
 
     def test_what_lacks_the_family_does_not_count(self, family: Family) -> None:
         best, other = self.uplinks(a=1, b=2)
@@ -124,3 +126,100 @@ def test_down_is_told_apart_from_gone(  # a route can point to the one and not t
     no_carrier = Interface("wan0", 3, up=True, carrier=False)
     assert isp1(samples.with_interfaces(no_carrier)).present
     assert not isp1(samples.without_interface("wan0")).present
+
+
+def route(family: Family, gateway: str | None, **more: object) -> DefaultRoute:
+    hop = None if gateway is None else ip_address(gateway)
+    return DefaultRoute("wan0", family, hop, **more)  # type: ignore[arg-type]
+
+
+class TestFollowing:
+    """gateway = "auto"."""
+
+    AUTO = samples.UPLINKS.replace('["203.0.113.254", "2001:db8:1::fe"]', '"auto"')
+
+    def isp1(self, *routes: DefaultRoute, machine: Machine = samples.MACHINE) -> UplinkState:
+        return uplink_states(
+            samples.configuration(self.AUTO),
+            replace(machine, default_routes=routes),
+            Numbers({"isp1": 1, "isp2": 2}),
+        )[0]
+
+    @FAMILIES
+    def test_the_gateway_is_that_of_the_default_route(self, family: Family) -> None:
+        uplink = self.isp1(route(family, GATEWAY[family]))
+        assert uplink.gateways == {family: ip_address(GATEWAY[family])}
+        assert (uplink.up, uplink.reason) == (True, "")
+        assert not uplink.carries(4 if family == 6 else 6)
+
+    def test_without_one_it_is_down(self) -> None:
+        uplink = self.isp1()
+        assert not uplink.up
+        assert uplink.reason.startswith("no default route on wan0")
+
+    @FAMILIES
+    def test_a_point_to_point_link_needs_no_gateway(self, family: Family) -> None:
+        uplink = self.isp1(route(family, None))
+        assert uplink.gateways == {family: None}
+        assert uplink.carries(family)
+
+    @pytest.mark.parametrize(
+        "worse", [{"metric": 1}, {"in_main": False, "metric": -1}, {"preference": -1}]
+    )
+    def test_the_best_route_counts(self, worse: dict[str, int]) -> None:
+        routes = [route(6, "fe80::1", **worse), route(6, "fe80::2")]
+        for found in (self.isp1(*routes), self.isp1(*reversed(routes))):
+            assert found.gateways == {6: ip_address("fe80::2")}
+
+    def test_the_preferred_source_is_the_address_where_the_machine_has_it(self) -> None:
+        """Such as an address of a delegated prefix, on another interface."""
+        has, lacks = ip_address("10.1.0.1"), ip_address("198.51.100.77")
+        assert self.isp1(route(4, GATEWAY[4], source=has)).addresses[4] == has
+        assert self.isp1(route(4, GATEWAY[4], source=lacks)).addresses[4] == ip_address(NEAR[4])
+
+
+class TestFailing:
+    """What the checks say."""
+
+    CHECKED = samples.UPLINKS.replace(
+        "priority  = 10", 'priority  = 10\ncheck = { targets = ["198.18.0.10"] }'
+    )
+
+    def isp1(self, text: str, **failing: str) -> UplinkState:
+        machine = replace(
+            samples.MACHINE, failing={("isp1", int(key[-1])): said for key, said in failing.items()}
+        )
+        return uplink_states(samples.configuration(text), machine, Numbers({"isp1": 1, "isp2": 2}))[
+            0
+        ]
+
+    def test_both_families_are_down(self) -> None:
+        uplink = self.isp1(self.CHECKED, ipv4="silence", ipv6="silence")
+        assert (uplink.up, uplink.reason) == (False, "silence")
+
+    @FAMILIES
+    def test_the_other_family_goes_on(self, family: Family) -> None:
+        uplink = self.isp1(self.CHECKED, **{f"ipv{family}": "silence"})
+        assert (uplink.up, uplink.reason) == (True, f"IPv{family}: silence")
+        assert not uplink.carries(family)
+        assert uplink.carries(4 if family == 6 else 6)
+
+    @FAMILIES
+    def test_its_table_keeps_the_way_out(self, family: Family) -> None:
+        assert self.isp1(self.CHECKED, **{f"ipv{family}": "silence"}).leads_out(family)
+
+    def test_without_a_check_it_does_not_count(self) -> None:
+        assert self.isp1(samples.UPLINKS, ipv4="silence", ipv6="silence").reason == ""
+
+
+@FAMILIES
+class TestBestThereIs:
+    def test_the_preferred_one_while_one_is_healthy(self, family: Family) -> None:
+        first = isp1(samples.MACHINE)
+        failing = replace(first, name="bad", priority=0, failing={family: "silence"})
+        assert [each.name for each in best_there_is([failing, first], family)] == ["isp1"]
+
+    def test_one_that_leads_out_when_none_is(self, family: Family) -> None:
+        bad = replace(isp1(samples.MACHINE), failing={family: "silence"})
+        dead = replace(bad, linked=False, priority=0)
+        assert [each.failing for each in best_there_is([dead, bad], family)] == [{}]

@@ -139,6 +139,8 @@ def _output(plan: Plan) -> Chain:
     for nvi in plan.nvis:
         if nvi.local:
             rules += [
+                # The checks of uplinks: their lane is decided, and they are not to be translated.
+                f"meta mark & {marks.state_mask:#010x} == {marks.in_lane:#010x} accept",
                 "ct state != new accept",
                 "ct status confirmed accept",
                 # Pools lead to lo as well, where an NVI crosses it.

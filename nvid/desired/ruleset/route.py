@@ -154,10 +154,11 @@ def _match(entry: Route, family: Family) -> str:
 
 
 def chosen(plan: Plan, entry: Route, family: Family) -> int:
-    """The lane of a route entry: its first healthy uplink, or its first one, whose table then
-    says unreachable: the entry has decided, another way would be a leak."""
+    """The lane of a route entry: its first healthy uplink, or the first that leads out at all, or
+    its first one, whose table then says unreachable: the entry has decided, another way would be a
+    leak."""
     uplinks = [plan.uplink(name) for name in entry.via]
-    return next((each for each in uplinks if each.carries(family)), uplinks[0]).lane
+    return max(uplinks, key=lambda each: (each.carries(family), each.leads_out(family))).lane
 
 
 def _by_own_address(plan: Plan, family: Family) -> Iterator[str]:

@@ -37,7 +37,7 @@ from nvid.desired.ruleset.words import (
     protocol,
     set_ct_mark,
 )
-from nvid.desired.uplinks import FAMILIES, UplinkState, preferred
+from nvid.desired.uplinks import FAMILIES, UplinkState, best_there_is
 
 POOL_SEED = 0x6E766964
 """Seed of the hash that shares inside addresses among pools: fixed, or a rewritten chain would
@@ -280,21 +280,21 @@ def _named_uplink(plan: Plan, name: str) -> list[str]:
 
 
 def _picked_uplink(plan: Plan, nvi: Nvi) -> Iterator[str]:
-    """The route entries that name no source, then the preferred uplinks: only those that have an
-    address of the family to be translated to."""
+    """The route entries that name no source, then the preferred uplinks, or the best there are:
+    only those that have an address of the family to be translated to."""
     marks = plan.marks
     if plan.uplinks:
         yield f"ct mark & {marks.forward_mask:#010x} vmap @preset_sources"
     able = {
         family: tuple(
-            each for each in plan.uplinks if each.carries(family) and family in each.addresses
+            each for each in plan.uplinks if each.leads_out(family) and family in each.addresses
         )
         for family in FAMILIES
     }
     best = {
         family: shared(uplinks, "source")
         for family in FAMILIES
-        if (uplinks := preferred(able[family], family))
+        if (uplinks := best_there_is(able[family], family))
     }
     for entry in nvi.routes:
         if entry.sources:
@@ -302,8 +302,9 @@ def _picked_uplink(plan: Plan, nvi: Nvi) -> Iterator[str]:
         for family, asked in translated_match(entry):
             if entry.via:
                 named = [each for name in entry.via for each in able[family] if each.name == name]
-                lane = named[0].lane if named else plan.uplink(entry.via[0]).lane
-                yield f"{asked} goto source_{lane}"
+                healthy = [each for each in named if each.carries(family)]
+                first = next(iter((*healthy, *named)), plan.uplink(entry.via[0]))
+                yield f"{asked} goto source_{first.lane}"
             elif family in best:
                 # No uplink is picked here: one of a table has been found before, see presets.
                 yield f"{asked} {best[family]}"

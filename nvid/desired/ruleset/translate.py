@@ -20,7 +20,12 @@ def translation(plan: Plan, labels: dict[str, int]) -> Ruleset:
     hooks = [Chain("translate_destination", tuple(rules), Hook("nat", "prerouting", DSTNAT))]
     local = [nvi for nvi in plan.nvis if nvi.local]
     if local:
-        rules = [f"jump dnat_{plan.number(nvi)}" for nvi in local]
+        marks = plan.marks
+        rules = [
+            # The checks of uplinks go where they are sent.
+            f"meta mark & {marks.state_mask:#010x} == {marks.in_lane:#010x} accept",
+            *(f"jump dnat_{plan.number(nvi)}" for nvi in local),
+        ]
         hooks.append(
             Chain("translate_own_destination", tuple(rules), Hook("nat", "output", DSTNAT))
         )
