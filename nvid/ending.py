@@ -3,7 +3,7 @@ conntrack shows of them. Each function answers how many it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
 from nvid import failover, flows
@@ -23,9 +23,10 @@ def of_translations_gone(
     machine: Machine,
     marks: Marks,
     labels: dict[str, int],
+    zones: Mapping[str, int],
 ) -> int:
     """Those whose translation is gone, and those that a new one covers."""
-    chosen = flows.concerned(before, after, machine.addresses(), labels)
+    chosen = flows.concerned(before, after, machine.addresses(), labels, zones)
     if chosen is None:
         return 0
     return conntrack.end(MarkFilter(marks.bound, marks.state_mask), chosen)
@@ -42,12 +43,17 @@ def offers_change(observed: Observed, desired: Desired) -> bool:
 
 
 def of_lanes_gone(observed: Observed, desired: Desired, marks: Marks) -> int:
-    """Those of lanes that nothing in the configuration leads to any more."""
+    """Those of lanes and tenants that are not in the configuration any more."""
     ended = 0
     for name, mask in (("forward_lanes", marks.forward_mask), ("return_lanes", marks.return_mask)):
         for value in _observed_keys(observed, name) - _wanted_keys(desired, name):
             bound = MarkFilter(marks.bound | int(value), marks.state_mask | mask)
             ended += conntrack.end(bound, lambda _: True)
+    # What a tenant began that is gone; what went to it had its lane.
+    zones = _observed_keys(observed, "tenant_returns") - _wanted_keys(desired, "tenant_returns")
+    if zones:
+        gone, bound = set(map(int, zones)), MarkFilter(marks.bound, marks.state_mask)
+        ended += conntrack.end(bound, lambda flow: flow.zone in gone)
     return ended
 
 

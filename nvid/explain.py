@@ -6,8 +6,7 @@ them; where a routing table decides, the kernel itself is asked. Nothing is sent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 from nvid.configuration.blocks import block_of, holding
@@ -20,104 +19,36 @@ from nvid.configuration.values import (
     Pools,
     UplinkAddress,
 )
-from nvid.desired.objects import Family
 from nvid.desired.pools import global_networks
 from nvid.desired.ruleset.classify import has_presets
 from nvid.desired.ruleset.destination import selectors, static_selector
 from nvid.desired.ruleset.route import chosen, said_lane
-from nvid.desired.ruleset.words import PROTOCOL_NUMBERS, Plan
+from nvid.desired.ruleset.words import Plan
+from nvid.desired.tenants import TenantState, owner
 from nvid.desired.uplinks import UplinkState, best_there_is, preferred
-from nvid.matching import Asked, route_takes, selected, snat_takes, within_limits
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """The first packet of a flow; ports are 0 for protocols without."""
-
-    interface: str
-    protocol: str
-    source: IPAddress
-    destination: IPAddress
-    source_port: int = 0
-    destination_port: int = 0
-
-    @property
-    def family(self) -> Family:
-        """4 or 6."""
-        return 4 if self.source.version == 4 else 6
-
-    def asked(self, destination: IPAddress, port: int) -> Asked:
-        """What an entry sees of it, with this destination."""
-        number = PROTOCOL_NUMBERS[self.protocol]
-        return Asked(number, self.source, destination, port, self.interface)
-
-
-@dataclass(frozen=True, slots=True)
-class Inside:
-    """A packet behind DNAT: where it goes now."""
-
-    packet: Packet
-    destination: IPAddress
-    port: int
-
-    @property
-    def asked(self) -> Asked:
-        """What snat and route entries see."""
-        return self.packet.asked(self.destination, self.port)
-
-    @property
-    def question(self) -> tuple[IPAddress, IPAddress]:
-        """What a routing table is asked for, before the source is translated."""
-        return self.destination, self.packet.source
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """What a routing table answered: no interface means unreachable."""
-
-    interface: str | None
-    gateway: str | None = None
-
-
-AskKernel = Callable[[IPAddress, IPAddress, int], Lookup]
-"""Destination, source and fwmark to the route that the kernel takes for a forwarded packet."""
-
-
-@dataclass(slots=True)
-class Explanation:
-    """Step by step. ``steps`` are for people; the rest is what ``--json`` prints."""
-
-    steps: list[str] = field(default_factory=list)
-    nvi: str | None = None
-    dnat: str | None = None
-    snat: str | None = None
-    route: str | None = None
-    uplink: str | None = None
-    translated_source: str | None = None
-    translated_destination: str | None = None
-    interface: str | None = None
-    gateway: str | None = None
-    replies: str | None = None
-    dropped: str | None = None
-    holder: str | None = None  # the inside address whose port block the destination is in
-
-    def say(self, text: str) -> None:
-        """Add a step."""
-        self.steps.append(text)
+from nvid.explained import AskKernel, Explanation, Inside, Packet
+from nvid.matching import route_takes, selected, snat_takes, within_limits
 
 
 def explain(
     configuration: Configuration, plan: Plan, packet: Packet, ask: AskKernel
 ) -> Explanation:
-    """Follow one packet. The kernel is asked at most four times."""
+    """Follow one packet. The kernel is asked at most five times."""
     told = Explanation()
+    space = owner(plan.tenants, packet.interface)
+    told.tenant = None if space is None else space.name
     nvi = next((each for each in configuration.nvis if _enabled(each, packet.interface)), None)
     if nvi is None:
+        if space is not None:
+            told.dropped = f"{packet.interface}, of tenant {space.name}, is not NAT-enabled"
+            told.say(f"dropped: {told.dropped}, so nothing that it begins leaves it")
+            return told
         told.say(f"{packet.interface} is not NAT-enabled: the packet is routed without nvid")
         _route(told, ask, packet.destination, packet.source, 0)
         return told
     told.nvi = nvi.name
-    told.say(f"enters by {packet.interface}, NAT-enabled in {nvi.name}")
+    whose = "" if space is None else f", of tenant {space.name}"
+    told.say(f"enters by {packet.interface}, NAT-enabled in {nvi.name}{whose}")
     destination, port = _translate_destination(told, plan, nvi, packet)
     told.translated_destination = _endpoint(destination, port)
     if destination in set(plan.machine.addresses()):
@@ -126,15 +57,24 @@ def explain(
         told.replies = _replies(plan, packet.interface)
         told.say(told.replies)
         return told
+    target = _target_space(told, plan, space, packet, destination, ask)
     told.say(f"first lookup: into {nvi.name}")
     inside = Inside(packet, destination, port)
-    lane = _translate_source(told, plan, nvi, inside, _preset(plan, nvi, inside, ask))
+    preset = _preset(plan, nvi, inside, ask) if target is None else None
+    lane = _translate_source(told, plan, nvi, inside, preset)
     if told.dropped is not None:
         return told
     source = told.translated_source or _endpoint(packet.source, packet.source_port)
-    lane = _second_lookup(told, plan, nvi, inside, lane)
-    if lane == plan.marks.refused:
+    if _must_stay(told, space, target, packet):
         return told
+    if target is not None:
+        lane = target.lane
+        told.target_tenant = target.name
+        told.say(f"second lookup: the routes of tenant {target.name}")
+    else:
+        lane = _second_lookup(told, plan, nvi, inside, lane)
+        if lane == plan.marks.refused:
+            return told
     _route(told, ask, destination, packet.source, plan.marks.lane(lane))
     told.uplink = next(
         (up.name for up in plan.uplinks if up.lane == lane and up.interface == told.interface), None
@@ -143,6 +83,42 @@ def explain(
     told.say(f"leaves as {source} -> {told.translated_destination}")
     told.say(told.replies)
     return told
+
+
+def _target_space(
+    told: Explanation,
+    plan: Plan,
+    space: TenantState | None,
+    packet: Packet,
+    destination: IPAddress,
+    ask: AskKernel,
+) -> TenantState | None:
+    """The tenant that the flow goes to: that of the entry which translated the destination, or
+    the packet's own where its routes know the destination."""
+    if told.dnat is not None:
+        return None if told.target_tenant is None else plan.tenant(told.target_tenant)
+    if space is None:
+        return None
+    known = ask(destination, packet.source, plan.marks.lane(space.lane)).interface
+    return None if known is None else space
+
+
+def _must_stay(
+    told: Explanation, space: TenantState | None, inside: TenantState | None, packet: Packet
+) -> bool:
+    """Whether an untranslated source stops the packet."""
+    same = told.translated_source in (None, _endpoint(packet.source, packet.source_port))
+    if not same or space is inside:
+        return False
+    if space is not None:
+        told.dropped = f"nothing translates {packet.source}, and untranslated it stays inside"
+    elif inside is not None and any(
+        packet.source in network for network in inside.networks(packet.family)
+    ):
+        told.dropped = f"{packet.source} is an address of tenant {inside.name} as well"
+    if told.dropped is not None:
+        told.say(f"dropped: {told.dropped}")
+    return told.dropped is not None
 
 
 def _enabled(nvi: Nvi, interface: str) -> bool:
@@ -158,12 +134,14 @@ def _translate_destination(
         if selected(static_selector(static), asked):
             inside = _moved(packet.destination, static.global_, static.local)
             told.dnat = f"static {static.label}"
+            told.target_tenant = static.tenant
             told.say(f"{static.key_path} ({static.label}): destination becomes {inside}")
             return inside, static.local_port or port
     for dnat in nvi.dnats:
         for selector in selectors(plan, dnat):
             if selected(selector, asked) and within_limits(dnat, asked):
                 told.dnat = f"dnat {dnat.label}"
+                told.target_tenant = dnat.tenant
                 return _target(told, dnat, selector.network, packet)
     told.say("no static or dnat for the destination")
     if held := holding(nvi.snats, packet.destination, port):
@@ -208,17 +186,17 @@ def _translate_source(
         ports_fit = static.protocol is None or (
             static.protocol == packet.protocol and static.local_port == packet.source_port
         )
-        if packet.source in static.local and ports_fit:
+        if packet.source in static.local and ports_fit and static.tenant == told.tenant:
             outside = _moved(packet.source, static.local, static.global_)
             told.snat = f"static {static.label}"
             told.translated_source = _endpoint(outside, static.global_port or packet.source_port)
             told.say(f"{static.key_path} ({static.label}): source becomes {outside}")
             return preset
     for snat in nvi.snats:
-        if snat_takes(snat, inside.asked):
+        if snat.tenant == told.tenant and snat_takes(snat, inside.asked):
             told.snat = f"snat {snat.label}"
             return _snat(told, plan, nvi, snat, inside, preset)
-    if told.dnat is not None:
+    if told.dnat is not None and told.target_tenant == told.tenant:
         for each in _subnets(plan, packet):
             if destination in each.network:
                 told.translated_source = str(each.ip)
@@ -386,6 +364,9 @@ def _route(
 
 
 def _replies(plan: Plan, interface: str) -> str:
+    space = owner(plan.tenants, interface)
+    if space is not None:
+        return f"replies: translated back, to tenant {space.name} by its own routes"
     up = next((each for each in plan.uplinks if each.interface == interface), None)
     if up is None:
         return f"replies: translated back, by the main table to {interface}"

@@ -44,6 +44,7 @@ class Flow:
     Ports are 0 for protocols without. ``key`` is the kernel's own name for the entry. ``octets``
     counts both directions, ``started`` is in seconds since the epoch; each is None where the
     kernel was not asked to keep it when the flow began. ``label`` is a number of 128 bits.
+    ``zone`` is that of the original direction: the lane of the tenant that began the flow.
     """
 
     key: tuple[int, bytes, bytes]
@@ -60,6 +61,7 @@ class Flow:
     dnat: bool = False
     mark: int = 0
     label: int = 0
+    zone: int = 0
     octets: int | None = None
     started: float | None = None
 
@@ -79,10 +81,13 @@ def concerned(
     after: Configuration,
     own: Iterable[IPAddress],
     bits: Mapping[str, int] = NO_BITS,
+    zones: Mapping[str, int] = NO_BITS,
 ) -> Callable[[Flow], bool] | None:
     """Tells the flows that must end when ``after`` takes the place of ``before``; None when there
     are none. ``own`` are the machine's addresses, which ``to = "uplink"`` translates to; ``bits``
-    the conntrack label bits of entries of ``before``, by key path."""
+    the conntrack label bits of entries of ``before``, by key path; ``zones`` the conntrack zones
+    of the tenants, by name."""
+    spaces = Spaces(zones)
     old, new = _entries(before), _entries(after)
     gone = [entry for key, entry in old.items() if key not in new]
     fresh = [entry for key, entry in new.items() if key not in old]
@@ -94,14 +99,27 @@ def concerned(
         translated=True,
         bits=_mask(bits[key] for key in _key_paths(before, Dnat) if key in bits),
     )
-    statics = _Sources(entry for entry in gone if isinstance(entry, Static))
-    snats = _Snats(
-        before, [entry for entry in gone if isinstance(entry, Snat)], frozenset(own), bits
-    )
+    statics = _Sources((entry for entry in gone if isinstance(entry, Static)), spaces)
+    lost = [entry for entry in gone if isinstance(entry, Snat)]
+    snats = _Snats(before, lost, frozenset(own), bits, spaces)
     questions = [each for each in (covered, left, statics, snats) if each.matters]
     if not questions:
         return None
     return lambda flow: any(question.concerns(flow) for question in questions)
+
+
+class Spaces:
+    """Which address space a flow began in, by its zone."""
+
+    def __init__(self, zones: Mapping[str, int]) -> None:
+        self._zones = dict(zones)
+        self._taken = frozenset(zones.values())
+
+    def holds(self, tenant: str | None, flow: Flow) -> bool:
+        """Whether the flow was begun by the tenant, or by none."""
+        if tenant is None:
+            return flow.zone not in self._taken
+        return flow.zone == self._zones.get(tenant)
 
 
 def _entries(configuration: Configuration) -> dict[object, Translation]:
@@ -196,12 +214,15 @@ class _Destinations:
 class _Sources:
     """Flows that statics made outwards."""
 
-    def __init__(self, entries: Iterable[Static]) -> None:
-        self._hosts: dict[IPAddress, Static] = {}
+    def __init__(self, entries: Iterable[Static], spaces: Spaces) -> None:
+        self._spaces = spaces
+        self._hosts: dict[tuple[str | None, IPAddress], Static] = {}
+        self._tenants: set[str | None] = set()
         self._wide: list[Static] = []
         for entry in entries:
             if entry.local.num_addresses == 1 and entry.protocol is None:
-                self._hosts[entry.local.network_address] = entry
+                self._hosts[entry.tenant, entry.local.network_address] = entry
+                self._tenants.add(entry.tenant)
             else:
                 self._wide.append(entry)
 
@@ -214,9 +235,11 @@ class _Sources:
         """Whether the source was translated by one of them."""
         if not flow.snat:
             return False
-        host = self._hosts.get(flow.source)
+        space = next((each for each in self._tenants if self._spaces.holds(each, flow)), None)
+        host = self._hosts.get((space, flow.source))
         return any(
             flow.source in entry.local
+            and self._spaces.holds(entry.tenant, flow)
             and flow.reply_destination in entry.global_
             and (
                 entry.protocol is None
@@ -238,7 +261,9 @@ class _Snats:
         gone: list[Snat],
         own: frozenset[IPAddress],
         bits: Mapping[str, int],
+        spaces: Spaces,
     ) -> None:
+        self._spaces = spaces
         self._gone = {entry.key_path for entry in gone}
         self._own = own
         self._bits = bits
@@ -251,7 +276,7 @@ class _Snats:
             for entry in gone
             if entry.mapping == "endpoint-independent" and isinstance(entry.to, Pools)
         ]
-        self._statics = _Sources(static for nvi in before.nvis for static in nvi.statics)
+        self._statics = _Sources((static for nvi in before.nvis for static in nvi.statics), spaces)
         self._destinations = _Destinations(
             (
                 _destination(entry)
@@ -275,7 +300,7 @@ class _Snats:
             return False
         if not self._could_be(flow.reply_destination):
             return False
-        maker = maker_of(flow, self._all, self._own, self._bits)
+        maker = maker_of(flow, self._all, self._own, self._bits, self._spaces)
         return maker is not None and maker.key_path in self._gone
 
     def _came_in(self, flow: Flow) -> bool:
@@ -302,15 +327,18 @@ def maker_of(
     entries: Iterable[Snat],
     own: Collection[IPAddress],
     bits: Mapping[str, int] = NO_BITS,
+    spaces: Spaces | None = None,
 ) -> Snat | None:
     """The snat entry that translated a flow: of ``entries`` in their order, the first that could
-    have. ``own`` are the addresses that ``to = "uplink"`` translates to.
+    have, of those for the ``spaces`` that the flow began in. ``own`` are the addresses that
+    ``to = "uplink"`` translates to.
 
     Conntrack does not show the ingress interface. Where it is all that tells two entries apart,
     they have label bits (``desired.ruleset.account``): the bit of an entry, ``bits`` by key path,
     in the flow's label is its signature.
     """
-    entries = tuple(entries)
+    spaces = spaces or Spaces({})
+    entries = tuple(entry for entry in entries if spaces.holds(entry.tenant, flow))
     signed = (
         entry
         for entry in entries

@@ -38,7 +38,8 @@ class InterfaceAddress:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One network interface as the kernel shows it."""
+    """One network interface as the kernel shows it. ``vrf_table`` is the routing table of a
+    device that is a VRF, None for all others."""
 
     name: str
     index: int
@@ -46,6 +47,7 @@ class Interface:
     carrier: bool
     ours: bool = False
     addresses: tuple[InterfaceAddress, ...] = ()
+    vrf_table: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

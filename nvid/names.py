@@ -55,6 +55,8 @@ TABLE_LANES: Final = 16
 
 SPECIAL_LANES: Final = 5
 """The uppermost lanes: nobody, refused, and one for each action of a route entry."""
+FIRST_TENANT_LANE: Final = UPLINK_LANES + 1
+"""A tenant's lane is also the number of its conntrack zone."""
 
 
 class RuleOffset:
@@ -68,18 +70,22 @@ class RuleOffset:
     LANE_ACTIONS: Final = 0  # a route entry says prohibit or blackhole
     LANE_TABLES: Final = 0  # a route entry names a table of others
     LANE_REFUSED: Final = 0  # to a pool address that nothing translates: back, to be refused
+    LANE_APART: Final = 0  # main's own networks, where a tenant's interfaces have the same ones
     LANE_CONNECTED: Final = 1  # lane chosen: what main knows better than by a default route
     LANE_MAIN: Final = 2  # lane 0: the main table, whatever it says
     LANES: Final = 10  # + lane number: the uplink's own table
     # rp_filter asks about replies: "where would their source be sent?", and loose mode wants any
     # answer. Where there is no way out, it is the pair, which refuses what really comes.
-    LANE_NO_WAY: Final = 38  # from the machine itself or out of a peer: unreachable
-    LANE_REVERSE: Final = 39  # IPv4 only, as IPv6 has no rp_filter
+    LANE_NO_WAY: Final = 28  # from the machine itself or out of a peer: unreachable
+    LANE_REVERSE: Final = 29  # IPv4 only, as IPv6 has no rp_filter
+    TENANTS: Final = 30  # any other lane: on to the tenants' rules, far behind
     LANE_LOST: Final = 40  # a lane without a table: unreachable, never another way out
     ENTER_REVERSE: Final = 49  # the same question about what enters a pair: main
     ENTER: Final = 50  # + 0: marked for an NVI: into its pair (first lookup)
+    PASS_APART: Final = 59  # what LANE_APART is, for packets that are let go,
     PASS: Final = 60  # seen and let go: main
     PEER_UNMARKED: Final = 70  # came out of a pair with no lane: the table is gone; stop it
+    OTHERS_APART: Final = 79  # and for all others
     POOLS: Final = 80  # routes of the pools, for errors and for answering ARP
     OWN_CONNECTED: Final = 84  # from an uplink's own address: what main knows precisely,
     OWN_SOURCE: Final = 85  # else by that uplink, with or without the table,
@@ -93,6 +99,15 @@ class RuleOffset:
     LAST_MAIN: Final = 32768  # main once more: its own rule may have been flushed
     LAST_RESORT: Final = 32769
 
+    # Behind everything, so that only the tenants' own packets meet them: a tree of two levels.
+    TENANT_GROUPS: Final = 33000  # which group of lanes? on to its rules
+    TENANT_LANES: Final = 33001  # + number of the group: the tenants' own tables
+    TENANT_LOST: Final = 34999  # a lane without a table: unreachable
+
+
+LANES_IN_GROUP: Final = 32
+"""A packet to one of n tenants meets at most n/32 rules of groups, and 32 rules in its group."""
+
 
 class TableOffset:
     """Offsets from the first number of ``tables``."""
@@ -100,6 +115,8 @@ class TableOffset:
     POOLS: Final = 0
     UPLINKS: Final = 0  # + lane number, 1 to 15
     NVIS: Final = 15  # + NVI number, from 1
+    # Tenants have tables from the last one downwards: the last holds main's own networks apart,
+    # the one before it is that of the first tenant's lane.
 
 
 def main_mac(number: int) -> str:

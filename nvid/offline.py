@@ -19,9 +19,10 @@ from nvid.configuration.values import IPAddress, TableRange
 from nvid.desired.numbers import allocate
 from nvid.desired.ruleset import identity
 from nvid.desired.ruleset.words import PROTOCOL_NUMBERS, Plan
+from nvid.desired.tenants import tenant_states
 from nvid.desired.uplinks import followed_interfaces, uplink_states
 from nvid.errors import NvidError
-from nvid.explain import Lookup, Packet
+from nvid.explained import Lookup, Packet
 from nvid.kernel import facts, routes
 from nvid.kernel.netlink import session
 from nvid.reconcile import Reconciler
@@ -102,7 +103,14 @@ def explain(path: Path, packet: Packet) -> Answer:
         found = facts.look(ipr, kept.sysctls, followed_interfaces(configuration))
         numbers = allocate(configuration, kept.numbers)
         uplinks = uplink_states(configuration, found.machine, numbers)
-        plan = Plan(configuration.daemon, configuration.nvis, uplinks, numbers, found.machine)
+        plan = Plan(
+            configuration.daemon,
+            configuration.nvis,
+            uplinks,
+            numbers,
+            found.machine,
+            tenant_states(configuration, found.machine, numbers),
+        )
 
         def ask(destination: IPAddress, source: IPAddress, mark: int) -> Lookup:
             # The translated packet comes out of the peer, or out of lo; asking for that end asks

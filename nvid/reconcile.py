@@ -97,6 +97,7 @@ class Reconciler:
         self._last_inputs: tuple[Configuration, Machine, Numbers] | None = None
         self._last_desired: Desired | None = None
         self._counters: dict[str, tuple[int, int]] = {}
+        self._zones_before: dict[str, int] = dict(self._state.tenants)
         self._table: ObservedTable | None = None
         self._knows_table = False
         self._failing: Mapping[tuple[str, int], str] = self._state.failing_by_family
@@ -236,6 +237,7 @@ class Reconciler:
             ended = self._end_flows(configuration, prepared)
             ended += self._end_lost_flows(prepared, Marks(daemon.fwmark_mask))
             self._last, self._before = prepared.desired, configuration
+            self._zones_before = dict(prepared.numbers.tenants)
         except NvidError as failure:
             error = failure
         return Round(
@@ -316,6 +318,7 @@ class Reconciler:
                 uplinks=dict(prepared.numbers.uplinks),
                 nvis=dict(prepared.numbers.nvis),
                 tables=dict(prepared.numbers.tables),
+                tenants=dict(prepared.numbers.tenants),
                 sysctls={**self._state.sysctls, **found},
                 window=state.window_of(daemon),
                 flows_to_end=self._state.flows_to_end
@@ -373,7 +376,10 @@ class Reconciler:
         if self._before is not None and self._before is not configuration:
             last = self._last or prepared.desired
             bits = labels_of(self._before.nvis, last.uplinks)
-            ended += ending.of_translations_gone(self._before, configuration, machine, marks, bits)
+            zones = {**self._zones_before, **prepared.numbers.tenants}
+            ended += ending.of_translations_gone(
+                self._before, configuration, machine, marks, bits, zones
+            )
         if self._state.flows_to_end:
             ended += ending.of_before(machine, marks)
             self._keep(msgspec.structs.replace(self._state, flows_to_end=False))

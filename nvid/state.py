@@ -42,6 +42,7 @@ class State(msgspec.Struct, frozen=True):
     uplinks: dict[str, int] = {}
     nvis: dict[str, int] = {}
     tables: dict[int, int] = {}
+    tenants: dict[str, int] = {}
     sysctls: dict[str, str] = {}
     window: Window | None = None
     flows_to_end: bool = False
@@ -70,7 +71,7 @@ class State(msgspec.Struct, frozen=True):
     @property
     def numbers(self) -> Numbers:
         """The numbers by name."""
-        return Numbers(self.uplinks, self.nvis, self.tables)
+        return Numbers(self.uplinks, self.nvis, self.tables, self.tenants)
 
 
 def by_uplink(failing: Mapping[tuple[str, int], str]) -> dict[str, dict[int, str]]:

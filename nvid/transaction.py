@@ -132,7 +132,7 @@ class _Steps:
         self._recast = {
             name
             for name, each in self._maps.items()
-            if name in observed.maps and observed.maps[name].declaration != each.declaration
+            if name in observed.maps and observed.maps[name].kind != each.kind
         }
         self._old_dynamics = [
             each for name, each in observed.dynamics.items() if self._dynamics.get(name) != each

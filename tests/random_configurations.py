@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from nvid.configuration import checks, pending
+from nvid.configuration import checks
 from nvid.configuration.convert import convert
 from nvid.configuration.types import Configuration
 
@@ -208,5 +208,4 @@ def accepted(draw: st.DrawFn) -> Configuration:
     wanted = converted.configuration
     assume(not converted.findings)
     assume(not list(checks.check(wanted, converted.declared)))
-    assume(not list(pending.check(wanted)))
     return wanted

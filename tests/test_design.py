@@ -11,9 +11,10 @@ from nvid.configuration import load
 from nvid.configuration.types import Configuration, Daemon
 from nvid.desired import Desired, desired_state
 from nvid.desired.marks import Marks
-from nvid.desired.numbers import Numbers, allocate
-from nvid.desired.routing import nvi_table, pools_table, uplink_table
+from nvid.desired.numbers import Numbers, allocate, apart_table, nvi_table, tenant_table
+from nvid.desired.routing import pools_table, uplink_table
 from nvid.machine import Interface, Machine
+from tests import samples
 from tests.documents import ROOT, blocks, code, rows, section
 
 DESIGN = ROOT / "docs" / "design.md"
@@ -122,19 +123,51 @@ def test_the_story_of_the_rules_is_the_one_told(desired: Desired) -> None:
     }
     told = rows(section(DESIGN, "Rules"))
     assert {code(row[1])[0]: int(row[0].split()[0]) - base for row in told} == offsets
-    used = {rule.priority - base for rule in desired.rules}
+    used = {rule.priority - base for rule in desired.rules if rule.priority < base + 32768 + 99}
     lanes = {names.RuleOffset.LANES + lane for lane in (1, 2)}
     # This machine has no addresses, so there are no rules for its own ones.
     offset = names.RuleOffset
     own = {offset.OWN_CONNECTED, offset.OWN_SOURCE, offset.OWN_LOST}
-    assert used | own == set(offsets.values()) - {offset.LANES} | lanes
+    inside = {value for key, value in offsets.items() if key.startswith("TENANT")}
+    apart = {offset.PASS_APART, offset.OTHERS_APART}
+    assert used | own == set(offsets.values()) - {offset.LANES} - inside - apart | lanes
+
+
+def test_the_chains_and_rules_of_tenants_are_those_told() -> None:
+    text = (
+        f'{samples.UPLINKS}[nvi.nvi0]\ninterfaces = ["lan0", "wan0", "ten0"]\n'
+        '[tenant.red]\ninterfaces = ["ten0"]\n'
+        '[[nvi.nvi0.static]]\ntenant = "red"\nlocal = "10.1.0.2"\nglobal = "198.51.100.1"\n'
+    )
+    machine = samples.with_interfaces(samples.interface("ten0", 9, "10.1.0.1/24"))
+    desired = samples.desired(text, machine)
+    assert desired.ruleset is not None
+    made = {chain.name for chain in desired.ruleset.chains}
+    told = [code(row[0])[0] for row in rows(section(DESIGN, "Tenants"))]
+    for each in told:
+        assert each.replace("_T", "_16").replace("_N", "_1") in made, each
+    without = samples.desired(text[: text.index("[tenant")], machine)
+    assert without.ruleset is not None
+    fresh = made - {chain.name for chain in without.ruleset.chains} - {"lane_16", "forward_16"}
+    assert fresh == {each.replace("_T", "_16").replace("_N", "_1") for each in told}
+    offset, base = names.RuleOffset, Daemon().rule_priority
+    used = {rule.priority - base for rule in desired.rules}
+    assert used >= {
+        *(offset.TENANTS, offset.TENANT_GROUPS, offset.TENANT_LANES, offset.TENANT_LOST),
+        *(offset.PASS_APART, offset.OTHERS_APART),
+    }
 
 
 def test_the_tables_are_those_told(example: Configuration) -> None:
     told = [row[0] for row in rows(section(DESIGN, "Routing tables"))]
     daemon = example.daemon
     first = daemon.tables.first
-    assert told == ["first + 0", "first + lane", "first + 15 + number"]
+    assert told == [
+        *("first + 0", "first + lane", "first + 15 + number"),
+        *("last", "last - 1 - (lane - 16)"),
+    ]
+    assert apart_table(daemon) == daemon.tables.last
+    assert tenant_table(daemon, 20) == daemon.tables.last - 1 - (20 - 16)
     assert pools_table(daemon) == first
     assert uplink_table(daemon, 3) == first + 3
     assert nvi_table(daemon, 2) == first + 15 + 2

@@ -19,7 +19,7 @@ import nvid
 from nvid.client.call import CallRefused, call
 from nvid.configuration.types import Daemon
 from nvid.daemon import control
-from nvid.desired.ruleset.classify import DROPS
+from nvid.desired.ruleset.drops import DROPS
 from tests.documents import (
     DOCUMENTS,
     NVID,
@@ -61,6 +61,10 @@ to = "10.1.0.3:80"
 source = "10.44.0.0/24"
 to = "198.51.100.200"
 limit = 10
+"""
+TENANT = """
+[tenant.red]
+interfaces = ["red0"]
 """
 
 
@@ -136,6 +140,7 @@ def test_the_manual_page_has_every_command_and_option(daemon: Nvid) -> None:
 
 
 def test_every_metric_is_told_and_every_one_told_exists(daemon: Nvid) -> None:
+    assert daemon.reload(EXAMPLE.read_text() + ANY_METRIC + TENANT).returncode == 0
     scraped: dict[str, tuple[str, set[str]]] = {}
     wait_until(lambda: "nvid_flows{" in daemon.metrics(), message="flows to be counted")
     for family in text_string_to_metric_families(daemon.metrics()):

@@ -11,7 +11,8 @@ from nvid.configuration.values import IPAddress
 from nvid.desired.numbers import Numbers, allocate
 from nvid.desired.ruleset.words import Plan
 from nvid.desired.uplinks import uplink_states
-from nvid.explain import Explanation, Lookup, Packet, explain
+from nvid.explain import explain
+from nvid.explained import Explanation, Lookup, Packet
 from nvid.machine import Machine
 from tests import samples
 

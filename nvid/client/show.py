@@ -37,6 +37,7 @@ def status(data: dict[str, Any], now: float) -> str:
     for nvi in data["nvis"]:
         lines += _nvi(nvi)
     lines += [_uplink(uplink) for uplink in data["uplinks"]]
+    lines += [_tenant(tenant) for tenant in data["tenants"]]
     lines += [f"problem: {problem}" for problem in reconcile["problems"]]
     lines.append(_repairs(reconcile, now))
     lines += [_repair(each, now) for each in reconcile["last_repairs"][-3:]]
@@ -84,6 +85,12 @@ def _nvi(nvi: dict[str, Any]) -> list[str]:
 def _uplink(uplink: dict[str, Any]) -> str:
     where = f"{uplink['interface']} via {', '.join(uplink['gateway'])}"
     return f"uplink {uplink['name']} {coloured(uplink['state'])}: {uplink['reason'] or where}"
+
+
+def _tenant(tenant: dict[str, Any]) -> str:
+    flows = "uncounted" if tenant["flows"] is None else tenant["flows"]
+    where = f"{flows} flows, on {', '.join(tenant['interfaces'])}"
+    return f"tenant {tenant['name']} {coloured(tenant['state'])}: {tenant['reason'] or where}"
 
 
 def _repairs(reconcile: dict[str, Any], now: float) -> str:

@@ -1,8 +1,8 @@
 """Files in, one typed, validated, immutable value out.
 
 The way through: `source` reads and merges the files, `convert` turns tables into `types`, `checks`
-looks at the whole, `pending` refuses what is not built yet, `loading` puts them in a row. Reading
-the files is the only thing here that touches the outside world.
+looks at the whole, `loading` puts them in a row. Reading the files is the only thing here that
+touches the outside world.
 """
 
 from nvid.configuration.loading import Loaded, daemon_table, load

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from nvid.configuration import checks, pending, source
+from nvid.configuration import checks, source
 from nvid.configuration.convert import convert
 from nvid.configuration.findings import located
 from nvid.configuration.places import Origins
@@ -36,7 +36,6 @@ def load(path: Path) -> Loaded:
     findings = list(converted.findings)
     if read.readable:
         findings += checks.check(configuration, converted.declared)
-    findings += pending.check(configuration)
     problems = {*read.problems, *(located(one, read.origins, path) for one in findings)}
     if problems:
         order = {file: number for number, file in enumerate(read.files)}

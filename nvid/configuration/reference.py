@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from nvid.configuration.keys import Field, fields_of
-from nvid.configuration.pending import PENDING
 from nvid.configuration.types import (
     Conntrack,
     Daemon,
@@ -63,7 +62,6 @@ what would be accepted.
   `p` after it. Names of uplinks and tenants may have 32 characters.
 - `snat` and `route` entries are tried in the order of the files, and the first that matches
   decides. `static` and `dnat` entries do not overlap, so their order does not matter.
-- Keys marked *not built yet* are read and then refused.
 """
 
 
@@ -73,7 +71,7 @@ def reference() -> str:
 
 
 def _section(heading: str, kind: type[Struct]) -> str:
-    lines = [f"## `{heading}`", "", inspect.getdoc(kind) or "", *_pending(kind, "")]
+    lines = [f"## `{heading}`", "", inspect.getdoc(kind) or ""]
     written: set[str] = set()
     for field in fields_of(kind):
         if field.key.toml not in written:
@@ -96,15 +94,6 @@ def _field(field: Field, kind: type[Struct]) -> Iterator[str]:
     else:
         yield f"- When absent: {key.absent}."
     yield f"- Example: `{key.toml} = {key.example}`"
-    yield from _pending(kind, key.toml)
-
-
-def _pending(kind: type[Struct], key: str) -> Iterator[str]:
-    features = [row.feature for row in PENDING if row.kind is kind and row.key == key]
-    if features and not key:
-        yield ""
-    if features:
-        yield f"{'- ' if key else ''}*Not built yet*: {'; '.join(features)}."
 
 
 if __name__ == "__main__":

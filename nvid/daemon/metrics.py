@@ -42,6 +42,7 @@ class Snapshot:
     status: Status
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)
     nvi_counters: tuple[tuple[str, str, str], ...] = ()
+    tenant_counters: tuple[tuple[str, str, str], ...] = ()
     translations: tuple[Counted, ...] = ()
     limited: tuple[tuple[str, Counted], ...] = ()
     drops: tuple[tuple[str, str], ...] = ()
@@ -69,6 +70,7 @@ class Exposition(Collector):
         yield from _translations(snapshot)
         yield from _pools(snapshot)
         yield from _uplinks(snapshot)
+        yield from _tenants(snapshot)
         yield from _reconcile(snapshot)
         yield from _configuration(snapshot)
         yield from _conntrack(snapshot)
@@ -163,6 +165,24 @@ def _uplinks(snapshot: Snapshot) -> Iterator[Metric]:
     for uplink in snapshot.status.uplinks:
         family.add_metric((uplink.name,), float(uplink.state == "up"))
     yield family
+
+
+def _tenants(snapshot: Snapshot) -> Iterator[Metric]:
+    up = _gauge("nvid_tenant_up", "Whether packets can reach the tenant.", ("tenant",))
+    flows = _gauge("nvid_tenant_flows", "Flows from and to the tenant now.", ("tenant",))
+    for tenant in snapshot.status.tenants:
+        up.add_metric((tenant.name,), float(tenant.state == "up"))
+        if tenant.flows is not None:
+            flows.add_metric((tenant.name,), tenant.flows)
+    yield up
+    yield flows
+    labels = ("tenant", "direction")
+    packets = _counter("nvid_tenant_packets", "Packets from the tenant, and to it.", labels)
+    octets = _counter("nvid_tenant_bytes", "Bytes from the tenant, and to it.", labels)
+    for counter, name, direction in snapshot.tenant_counters:
+        _add(packets, octets, (name, direction), snapshot.counters.get(counter))
+    yield packets
+    yield octets
 
 
 def _reconcile(snapshot: Snapshot) -> Iterator[Metric]:

@@ -8,13 +8,13 @@ says how often that has happened: what was lost then cannot be known.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from nvid.configuration.translations import Snat
 from nvid.configuration.types import Configuration
 from nvid.configuration.values import IPAddress
 from nvid.desired.marks import Marks
-from nvid.flows import Flow, maker_of
+from nvid.flows import Flow, Spaces, maker_of
 from nvid.kernel.events import FlowEvent, FlowWatch
 
 Write = Callable[..., object]
@@ -29,16 +29,23 @@ class TranslationRecords:
         self._nvis: dict[str, str] = {}
         self._snats: tuple[Snat, ...] = ()
         self._own: frozenset[IPAddress] = frozenset()
+        self._spaces = Spaces({})
         self._marks = Marks(0)
         self._watch: FlowWatch | None = None
         self._thread: threading.Thread | None = None
         self.lost = 0
 
     def follow(
-        self, configuration: Configuration, bits: dict[str, int], own: Iterable[IPAddress]
+        self,
+        configuration: Configuration,
+        bits: dict[str, int],
+        own: Iterable[IPAddress],
+        zones: Mapping[str, int],
     ) -> None:
         """Log the entries of this configuration from now on; ``bits`` are the conntrack label
-        bits of entries by key path, ``own`` the addresses that uplinks translate to."""
+        bits of entries by key path, ``own`` the addresses that uplinks translate to, ``zones``
+        the conntrack zones of tenants."""
+        self._spaces = Spaces(zones)
         self._marks = Marks(configuration.daemon.fwmark_mask)
         entries = [(nvi.name, snat) for nvi in configuration.nvis for snat in nvi.snats]
         self._nvis = {snat.key_path: nvi for nvi, snat in entries}
@@ -85,6 +92,7 @@ class TranslationRecords:
             destination_port=flow.destination_port,
             translated_source=flow.reply_destination,
             translated_source_port=flow.reply_destination_port,
+            **({} if snat.tenant is None else {"tenant": snat.tenant}),
             **({} if flow.octets is None else {"bytes": flow.octets}),
         )
 
@@ -93,5 +101,5 @@ class TranslationRecords:
         (nf_conntrack_netlink.c), so there the flow itself must tell."""
         if event.what == "made":
             return next((s for bit, s in self._entries.items() if flow.label >> bit & 1), None)
-        maker = maker_of(flow, self._snats, self._own)
+        maker = maker_of(flow, self._snats, self._own, spaces=self._spaces)
         return maker if maker is not None and maker.log else None

@@ -18,13 +18,15 @@ from nvid.daemon.status import (
     ReconcileStatus,
     Repair,
     Status,
+    TenantStatus,
     UplinkStatus,
 )
 from nvid.daemon.usage import Usage, pools_of
 from nvid.desired.ruleset.account import DIRECTIONS, nvi_counter
-from nvid.desired.ruleset.classify import DROPS
+from nvid.desired.ruleset.drops import DROPS
 from nvid.desired.ruleset.identity import Counted, counted, counter_name, translations
 from nvid.desired.ruleset.source import limit_counter
+from nvid.desired.ruleset.tenants import TENANT_DIRECTIONS, tenant_counter
 from nvid.reconcile import Round
 from nvid.trial import Start
 
@@ -106,10 +108,12 @@ def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -
     nvis = [_nvi(nvi, last, usage) for nvi in configuration.nvis]
     problems = _problems(last, history)
     uplinks = _uplinks(last)
+    tenants = _tenants(last, usage)
     well = (
         not problems
         and all(nvi.state == "up" for nvi in nvis)
         and all(uplink.state == "up" and not uplink.reason for uplink in uplinks)
+        and all(tenant.state == "up" for tenant in tenants)
     )
     return Status(
         state="starting" if last is None else "healthy" if well else "degraded",
@@ -132,6 +136,7 @@ def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -
         ),
         nvis=nvis,
         uplinks=uplinks,
+        tenants=tenants,
     )
 
 
@@ -181,6 +186,19 @@ def _uplinks(last: Round | None) -> list[UplinkStatus]:
     ]
 
 
+def _tenants(last: Round | None, usage: Usage) -> list[TenantStatus]:
+    return [
+        TenantStatus(
+            each.name,
+            [interface.name for interface in each.interfaces],
+            "up" if each.up else "down",
+            each.reason,
+            None if usage.tenants is None else usage.tenants.get(each.name, 0),
+        )
+        for each in (last.desired.tenants if last is not None else ())
+    ]
+
+
 def snapshot(configuration: Configuration, now: Status, history: History, usage: Usage) -> Snapshot:
     """What a scrape shows."""
     numbers = usage.numbers
@@ -192,6 +210,12 @@ def snapshot(configuration: Configuration, now: Status, history: History, usage:
             for nvi in configuration.nvis
             if nvi.name in numbers.nvis
             for way in DIRECTIONS
+        ),
+        tenant_counters=tuple(
+            (tenant_counter(numbers.tenants[tenant.name], way), tenant.name, way)
+            for tenant in configuration.tenants
+            if tenant.name in numbers.tenants
+            for way in TENANT_DIRECTIONS
         ),
         translations=counted(configuration.nvis),
         limited=tuple(

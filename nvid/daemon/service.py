@@ -203,6 +203,7 @@ class Service(Reloads):
                 configuration,
                 labels_of(configuration.nvis, done.desired.uplinks),
                 done.machine.addresses(),
+                {tenant.name: tenant.lane for tenant in done.desired.tenants},
             )
         self._last = done
         self._pace.note(done)

@@ -51,6 +51,18 @@ class UplinkStatus:
 
 
 @dataclass(frozen=True)
+class TenantStatus:
+    """One tenant. ``interfaces`` are those that exist now, ``flows`` the number of flows that it
+    began or that go to it (None while nobody has counted yet), ``reason`` why it is down."""
+
+    name: str
+    interfaces: list[str]
+    state: Literal["up", "down"]
+    reason: str
+    flows: int | None
+
+
+@dataclass(frozen=True)
 class Repair:
     """One object that was mended; ``culprit`` where the kernel told who had changed it."""
 
@@ -83,6 +95,7 @@ class Status:
     reconcile: ReconcileStatus
     nvis: list[NviStatus] = field(default_factory=list)
     uplinks: list[UplinkStatus] = field(default_factory=list)
+    tenants: list[TenantStatus] = field(default_factory=list)
 
 
 def headline(status: Status) -> str:
@@ -114,4 +127,7 @@ def first_problem(status: Status) -> str | None:
     for uplink in status.uplinks:
         if uplink.reason:
             return f"uplink {uplink.name}: {uplink.reason}"
+    for tenant in status.tenants:
+        if tenant.state == "down":
+            return f"tenant {tenant.name}: {tenant.reason}"
     return None

@@ -39,7 +39,8 @@ class Endpoints:
 class Translation:
     """One flow. ``original`` is its first packet as it came, ``translated`` as it left.
 
-    ``uplink`` is the one that it goes out by, or came in by; None for neither. ``age`` is in
+    ``uplink`` is the one that it goes out by, or came in by; ``tenant`` the one that began it, or
+    that it goes to where none began it; None for neither. ``age`` is in
     seconds; age and bytes are None where the flow began before nvid asked the kernel to keep them.
     """
 
@@ -72,6 +73,7 @@ class Flows:
     def __init__(self, configuration: Configuration, numbers: Numbers) -> None:
         self._marks = Marks(configuration.daemon.fwmark_mask)
         self._uplinks = {lane: name for name, lane in numbers.uplinks.items()}
+        self._tenants = {lane: name for name, lane in numbers.tenants.items()}
         self._nvis = {nvi_label(number): name for name, number in numbers.nvis.items()}
         self._only = configuration.nvis[0].name if len(configuration.nvis) == 1 else None
         self._bound = conntrack.MarkFilter(self._marks.bound, self._marks.state_mask)
@@ -94,13 +96,12 @@ class Flows:
     def _chooser(self, wanted: Filter) -> Callable[[Flow], bool]:
         source, destination = _network(wanted.source), _network(wanted.destination)
         protocol = None if wanted.protocol is None else _protocol(wanted.protocol)
-        if wanted.tenant is not None:
-            return lambda _: False
 
         def chosen(flow: Flow) -> bool:
             return (
                 (wanted.nvi is None or self._nvi(flow) == wanted.nvi)
                 and (wanted.uplink is None or wanted.uplink in self._both_uplinks(flow))
+                and (wanted.tenant is None or wanted.tenant in self._both_tenants(flow))
                 and (protocol is None or flow.protocol == protocol)
                 and (source is None or flow.source in source or flow.reply_destination in source)
                 and (
@@ -126,7 +127,7 @@ class Flows:
             ),
             nvi=self._nvi(flow),
             uplink=next(iter(self._both_uplinks(flow)), None),
-            tenant=None,
+            tenant=next(iter(self._both_tenants(flow)), None),
             age=None if flow.started is None else round(max(0.0, now - flow.started), 3),
             bytes=flow.octets,
         )
@@ -140,6 +141,11 @@ class Flows:
         """The uplink that the flow leaves by, then the one that it came by, where they are."""
         lanes = (self._marks.forward_lane_of(flow.mark), self._marks.return_lane_of(flow.mark))
         return tuple(self._uplinks[lane] for lane in lanes if lane in self._uplinks)
+
+    def _both_tenants(self, flow: Flow) -> tuple[str, ...]:
+        """The tenant that began the flow, then the one that it goes to, where they are."""
+        lanes = (flow.zone, self._marks.forward_lane_of(flow.mark))
+        return tuple(self._tenants[lane] for lane in lanes if lane in self._tenants)
 
 
 def _network(text: str | None) -> IPNetwork | None:

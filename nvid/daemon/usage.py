@@ -30,13 +30,15 @@ REST = 20
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The last numbers. ``flows`` by NVI and ``pools`` by snat key path; None: not counted yet."""
+    """The last numbers. ``flows`` by NVI, ``tenants`` by tenant, ``pools`` by snat key path; None:
+    not counted yet."""
 
     flows: Mapping[str, int] | None = None
     pools: Mapping[str, int] = field(default_factory=dict)
     counters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     conntrack: tuple[int, int] | None = None
     numbers: Numbers = field(default_factory=Numbers)
+    tenants: Mapping[str, int] | None = None
 
 
 class UsageReader:
@@ -103,11 +105,19 @@ def _count(
     # A single NVI has all the flows there are; several are told apart by a label bit.
     bits = {nvi.name: nvi_label(numbers.nvis.get(nvi.name, 0)) for nvi in configuration.nvis}
     several = len(bits) > 1
-    found = conntrack.usage(bound, bits.values() if several else (), (pool for _, _, pool in pools))
+    lanes = {tenant.name: numbers.tenants.get(tenant.name, 0) for tenant in configuration.tenants}
+    found = conntrack.usage(
+        bound,
+        bits.values() if several else (),
+        (pool for _, _, pool in pools),
+        lanes.values(),
+        marks.forward_lane_of,
+    )
     return Usage(
         {name: found.by_label[bit] if several else found.flows for name, bit in bits.items()},
         {snat.key_path: n for (_, snat, _), n in zip(pools, found.by_pool, strict=True)},
         counters,
         conntrack.count(),
         numbers,
+        {name: found.by_lane[lane] for name, lane in lanes.items()},
     )

@@ -17,6 +17,7 @@ from nvid.desired.objects import Address, Neighbour, Nexthop, Pair, Redirect, Ro
 from nvid.desired.pools import Proxied, proxied_addresses
 from nvid.desired.ruleset import Plan, Ruleset, ruleset
 from nvid.desired.sysctls import sysctls
+from nvid.desired.tenants import TenantState, tenant_states
 from nvid.desired.uplinks import UplinkState, uplink_states
 from nvid.machine import Machine
 
@@ -41,6 +42,7 @@ class Desired:
     sysctls: tuple[Sysctl, ...] = ()
     ruleset: Ruleset | None = None
     uplinks: tuple[UplinkState, ...] = ()
+    tenants: tuple[TenantState, ...] = ()
     problems: dict[str, tuple[str, ...]] = field(default_factory=dict)
     crossable: frozenset[str] = frozenset()
 
@@ -58,6 +60,7 @@ def desired_state(configuration: Configuration, machine: Machine, numbers: Numbe
     """
     daemon = configuration.daemon
     uplinks = uplink_states(configuration, machine, numbers)
+    tenants = tenant_states(configuration, machine, numbers)
     owned = tuple(nvi for nvi in configuration.nvis if not obstacles(nvi, machine))
     with_pair = tuple(nvi for nvi in owned if not nvi.is_loopback)
     gateways = [
@@ -75,13 +78,16 @@ def desired_state(configuration: Configuration, machine: Machine, numbers: Numbe
             *links.pair_neighbours(with_pair, numbers, machine),
             *dict.fromkeys(links.proxy_neighbours(all_proxied, machine)),
         ),
-        routes=tuple(dict.fromkeys(routing.routes(daemon, owned, uplinks, numbers, machine))),
-        rules=tuple(routing.rules(daemon, configuration.nvis, uplinks, numbers, machine)),
+        routes=tuple(
+            dict.fromkeys(routing.routes(daemon, owned, uplinks, tenants, numbers, machine))
+        ),
+        rules=tuple(routing.rules(daemon, configuration.nvis, uplinks, tenants, numbers, machine)),
         nexthops=tuple(routing.nexthops(owned, machine)),
         redirects=tuple(routing.redirects(daemon, owned)),
-        sysctls=_once(sysctls(configuration, owned, uplinks, all_proxied, machine)),
-        ruleset=ruleset(Plan(daemon, configuration.nvis, uplinks, numbers, machine)),
+        sysctls=_once(sysctls(configuration, owned, uplinks, tenants, all_proxied, machine)),
+        ruleset=ruleset(Plan(daemon, configuration.nvis, uplinks, numbers, machine, tenants)),
         uplinks=uplinks,
+        tenants=tenants,
         problems={
             nvi.name: (*obstacles(nvi, machine), *_too_large(proxied.get(nvi.name, ())))
             for nvi in configuration.nvis

@@ -100,6 +100,11 @@ class Marks:
         return self.canary - 2 - number
 
     @property
+    def last_tenant(self) -> int:
+        """The largest lane that a tenant can have, where no table is in its way."""
+        return self.table(0)
+
+    @property
     def passed(self) -> int:
         """fwmark of a packet that the table has seen and leaves alone."""
         return self._state(PASS)
@@ -127,6 +132,11 @@ class Marks:
         """The forward lane in a ct mark."""
         bits = self._number_bits - _RETURN_BITS
         return ((1 << bits) - 1) << (self._shift + _RETURN_BITS)
+
+    @property
+    def above_uplinks(self) -> int:
+        """The bits of a packet's number that are zero in lane 0 and in those of uplinks."""
+        return self.mask & ~self.state_mask & ~self.return_mask
 
     @property
     def return_mask(self) -> int:

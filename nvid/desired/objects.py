@@ -171,6 +171,7 @@ class Rule:
     """An ip rule with nvid's protocol number: ``table`` is None for a rule that drops.
 
     ``suppress_prefix_length`` 0 means that a default route found in the table does not count.
+    ``target`` is the priority, a larger one, at which a rule with the action goto goes on.
     """
 
     family: Family
@@ -180,8 +181,9 @@ class Rule:
     input_interface: str | None = None
     source: IPAddress | None = None
     table: int | None = None
-    action: Literal["to_table", "blackhole", "unreachable", "prohibit"] = "to_table"
+    action: Literal["to_table", "blackhole", "unreachable", "prohibit", "goto"] = "to_table"
     suppress_prefix_length: int | None = None
+    target: int | None = None
 
     @property
     def key(self) -> Rule:
@@ -197,6 +199,8 @@ class Rule:
         if self.fwmark is not None:
             words += ["fwmark", f"{self.fwmark:#x}/{self.fwmask:#x}"]
         words += [self.action] if self.table is None else ["lookup", str(self.table)]
+        if self.target is not None:
+            words.append(str(self.target))
         if self.suppress_prefix_length is not None:
             words += ["suppress_prefixlength", str(self.suppress_prefix_length)]
         return " ".join(words)

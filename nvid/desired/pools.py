@@ -3,7 +3,7 @@ may ask for by ARP or neighbour solicitation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
@@ -91,3 +91,15 @@ def _proxied_on(
             if address not in others and any(subnet.contains(address) for subnet in subnets)
         ]
     return Proxied(interface.name, tuple(inside), tuple(too_large))
+
+
+def router_addresses(nvi: Nvi, outside: Collection[str], machine: Machine) -> dict[int, IPAddress]:
+    """By family, the address from which the router reports errors about translated packets: one
+    of a NAT-enabled interface that is not ``outside`` (leads to an uplink) before one that is."""
+    enabled = machine.enabled(nvi.interfaces)
+    found: dict[int, IPAddress] = {}
+    for interface in sorted(enabled, key=lambda each: (each.name in outside, each.name)):
+        for each in interface.addresses:
+            if each.usable and each.lasting:
+                found.setdefault(each.address.version, each.address)
+    return found

@@ -23,8 +23,8 @@ def reverse_rules(daemon: Daemon, nvis: Iterable[Nvi], numbers: Numbers) -> Iter
         yield Rule(
             4,
             base + RuleOffset.LANE_NO_WAY,
-            fwmark=marks.in_lane,
-            fwmask=marks.state_mask,
+            fwmark=marks.lane(0),
+            fwmask=marks.state_mask | marks.above_uplinks,
             input_interface=name,
             action="unreachable",
         )
@@ -32,8 +32,8 @@ def reverse_rules(daemon: Daemon, nvis: Iterable[Nvi], numbers: Numbers) -> Iter
         yield Rule(
             4,
             base + RuleOffset.LANE_REVERSE,
-            fwmark=marks.in_lane,
-            fwmask=marks.state_mask,
+            fwmark=marks.lane(0),
+            fwmask=marks.state_mask | marks.above_uplinks,
             table=daemon.tables.first + TableOffset.NVIS + numbers.nvis[nvi.name],
         )
     for nvi in nvis:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 
 from nvid import names
 from nvid.configuration.types import Daemon, Nvi
 from nvid.configuration.values import IPAddress, IPNetwork
+from nvid.desired.closed import closed_interfaces
 from nvid.desired.marks import Marks
-from nvid.desired.numbers import Numbers
+from nvid.desired.numbers import Numbers, nvi_table
 from nvid.desired.objects import Family, Nexthop, Redirect, Route, Rule
-from nvid.desired.pools import routed_networks
+from nvid.desired.pools import routed_networks, router_addresses
 from nvid.desired.reverse import reverse_rules
+from nvid.desired.tenants import (
+    TenantState,
+    apart_routes,
+    apart_rules,
+    tenant_routes,
+    tenant_rules,
+)
 from nvid.desired.uplinks import FAMILIES, UplinkState, best_there_is
 from nvid.machine import Machine
 from nvid.names import RuleOffset, TableOffset
@@ -35,11 +43,6 @@ def uplink_table(daemon: Daemon, lane: int) -> int:
     return daemon.tables.first + TableOffset.UPLINKS + lane
 
 
-def nvi_table(daemon: Daemon, number: int) -> int:
-    """The routing table that leads into an NVI's pair."""
-    return daemon.tables.first + TableOffset.NVIS + number
-
-
 def pools_table(daemon: Daemon) -> int:
     """The routing table of all pools."""
     return daemon.tables.first + TableOffset.POOLS
@@ -49,6 +52,7 @@ def rules(
     daemon: Daemon,
     nvis: Iterable[Nvi],
     uplinks: Iterable[UplinkState],
+    tenants: tuple[TenantState, ...],
     numbers: Numbers,
     machine: Machine,
 ) -> Iterator[Rule]:
@@ -57,9 +61,12 @@ def rules(
     for family in families(machine):
         yield from _route_entry_rules(daemon, nvis, numbers, family)
         yield from _lane_rules(daemon, nvis, uplinks, numbers, family)
-        yield from _guard_rules(daemon, nvis, numbers, machine, family)
+        yield from _guard_rules(daemon, nvis, tenants, numbers, machine, family)
         yield from _own_source_rules(daemon, uplinks, family)
         yield from _last_resort(daemon, uplinks, family)
+        apart = apart_routes(daemon, tenants, machine, family, _metric(family))
+        yield from apart_rules(daemon, apart, family)
+    yield from tenant_rules(daemon, tenants, families(machine))
 
 
 def _route_entry_rules(
@@ -110,14 +117,16 @@ def _lane_rules(
         fwmask=marks.mask,
         table=pools_table(daemon),
     )
-    yield Rule(
-        family,
-        base + RuleOffset.LANE_CONNECTED,
-        fwmark=marks.in_lane,
-        fwmask=marks.state_mask,
-        table=names.MAIN_ROUTING_TABLE,
-        suppress_prefix_length=0,
-    )
+    # Not in the lanes of tenants: main holds the connected networks of all of them.
+    for lane, mask in ((0, marks.state_mask | marks.above_uplinks), (marks.nobody, marks.mask)):
+        yield Rule(
+            family,
+            base + RuleOffset.LANE_CONNECTED,
+            fwmark=marks.lane(lane),
+            fwmask=mask,
+            table=names.MAIN_ROUTING_TABLE,
+            suppress_prefix_length=0,
+        )
     yield Rule(
         family,
         base + RuleOffset.LANE_MAIN,
@@ -145,7 +154,12 @@ def _lane_rules(
 
 
 def _guard_rules(
-    daemon: Daemon, nvis: tuple[Nvi, ...], numbers: Numbers, machine: Machine, family: Family
+    daemon: Daemon,
+    nvis: tuple[Nvi, ...],
+    tenants: tuple[TenantState, ...],
+    numbers: Numbers,
+    machine: Machine,
+    family: Family,
 ) -> Iterator[Rule]:
     marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
     for nvi in nvis:
@@ -169,7 +183,7 @@ def _guard_rules(
         if not nvi.is_loopback:
             yield _blackhole(daemon, family, RuleOffset.PEER_UNMARKED, nvi.peer)
     yield Rule(family, base + RuleOffset.POOLS, table=pools_table(daemon))
-    for name in closed_interfaces(nvis, machine):
+    for name in closed_interfaces(nvis, tenants, machine):
         yield _blackhole(daemon, family, RuleOffset.GUARD, name)
 
 
@@ -235,32 +249,24 @@ def _blackhole(daemon: Daemon, family: Family, offset: int, interface: str) -> R
     )
 
 
-def closed_interfaces(nvis: Iterable[Nvi], machine: Machine) -> tuple[str, ...]:
-    """NAT-enabled interfaces of NVIs that fail closed: by exact name whether they exist or not (a
-    rule waits for its interface), by glob those that exist."""
-    found: dict[str, None] = {}
-    for nvi in nvis:
-        if nvi.on_failure == "closed":
-            for pattern in nvi.interfaces:
-                if not pattern.is_glob:
-                    found[pattern.text] = None
-            for interface in machine.enabled(nvi.interfaces):
-                found[interface.name] = None
-    found.pop("lo", None)
-    return tuple(found)
-
-
 def routes(
     daemon: Daemon,
     nvis: Iterable[Nvi],
     uplinks: Iterable[UplinkState],
+    tenants: tuple[TenantState, ...],
     numbers: Numbers,
     machine: Machine,
 ) -> Iterator[Route]:
     """All routes. ``nvis`` are those whose pair is nvid's: nothing points to a foreign link."""
+    inside = {interface.name for tenant in tenants for interface in tenant.interfaces}
     for family in families(machine):
         for uplink in uplinks:
-            yield from _uplink_routes(daemon, uplink, family, machine)
+            yield from _uplink_routes(daemon, uplink, family, machine, inside)
+        for tenant in tenants:
+            if tenant.table is not None:
+                last = _last_route(tenant.table, family)
+                yield from tenant_routes(tenant, family, last, _metric(family))
+        yield from apart_routes(daemon, tenants, machine, family, _metric(family))
         for nvi in nvis:
             yield from _nvi_routes(daemon, nvi, numbers.nvis[nvi.name], family)
     for nvi in nvis:
@@ -272,7 +278,11 @@ def _last_route(table: int, family: Family) -> Route:
 
 
 def _uplink_routes(
-    daemon: Daemon, uplink: UplinkState, family: Family, machine: Machine
+    daemon: Daemon,
+    uplink: UplinkState,
+    family: Family,
+    machine: Machine,
+    inside: Collection[str],
 ) -> Iterator[Route]:
     table = uplink_table(daemon, uplink.lane)
     # Without a carrier the kernel would keep the route, and packets would vanish in silence. With
@@ -280,18 +290,21 @@ def _uplink_routes(
     if uplink.leads_out(family):
         yield _default(table, family, uplink.interface, uplink.gateways[family])
     # The rules before find these in main. Without those rules, they are not behind the uplink.
-    for network in connected_networks(machine, family):
+    for network in connected_networks(machine, family, inside):
         yield Route(table, network, kind="unreachable", metric=_metric(family))
     yield _last_route(table, family)
 
 
-def connected_networks(machine: Machine, family: Family) -> tuple[IPNetwork, ...]:
-    """The subnets of the machine's interfaces, without link-local ones and nvid's pairs."""
+def connected_networks(
+    machine: Machine, family: Family, inside: Collection[str]
+) -> tuple[IPNetwork, ...]:
+    """The subnets of the machine's interfaces, without link-local ones, nvid's pairs, and those
+    ``inside`` tenants, which are nobody else's business."""
     return tuple(
         dict.fromkeys(
             each.interface.network
             for interface in machine.interfaces
-            if not interface.ours and interface.name != "lo"
+            if not interface.ours and interface.name != "lo" and interface.name not in inside
             for each in interface.addresses
             if each.address.version == family
             and not each.address.is_link_local
@@ -357,7 +370,7 @@ def _metric(family: int) -> int:
 def _pool_routes(
     daemon: Daemon, nvi: Nvi, uplinks: Iterable[UplinkState], machine: Machine
 ) -> Iterator[Route]:
-    sources = router_addresses(nvi, uplinks, machine)
+    sources = router_addresses(nvi, [each.interface for each in uplinks], machine)
     for network in routed_networks(nvi, machine):
         if network.version == 6 and not machine.ipv6:
             continue
@@ -371,18 +384,3 @@ def _pool_routes(
         yield replace(into_nvi, table=pools_table(daemon))
         if "route" in nvi.reach:
             yield into_nvi
-
-
-def router_addresses(
-    nvi: Nvi, uplinks: Iterable[UplinkState], machine: Machine
-) -> dict[int, IPAddress]:
-    """By family, the address from which the router reports errors about translated packets: one
-    of a NAT-enabled interface that is no uplink before one of an uplink."""
-    outside = {uplink.interface for uplink in uplinks}
-    enabled = machine.enabled(nvi.interfaces)
-    found: dict[int, IPAddress] = {}
-    for interface in sorted(enabled, key=lambda each: (each.name in outside, each.name)):
-        for each in interface.addresses:
-            if each.usable and each.lasting:
-                found.setdefault(each.address.version, each.address)
-    return found

@@ -11,6 +11,7 @@ from nvid import names
 from nvid.configuration.types import Configuration, Nvi
 from nvid.desired.objects import Sysctl
 from nvid.desired.pools import Proxied, global_networks
+from nvid.desired.tenants import TenantState
 from nvid.desired.uplinks import UplinkState, followed_interfaces
 from nvid.machine import Machine
 
@@ -25,6 +26,7 @@ def sysctls(
     configuration: Configuration,
     nvis: Iterable[Nvi],
     uplinks: Iterable[UplinkState],
+    tenants: Iterable[TenantState],
     proxied: Iterable[Proxied],
     machine: Machine,
 ) -> Iterator[Sysctl]:
@@ -33,8 +35,13 @@ def sysctls(
     nvis, uplinks = tuple(nvis), tuple(uplinks)
     for nvi in nvis:
         yield from _loopback(machine) if nvi.is_loopback else _pair(nvi, machine)
-    yield from _uplinks(uplinks, machine)
-    yield from _reverse_paths(nvis, uplinks, machine)
+    outside = [uplink.interface for uplink in uplinks if uplink.present]
+    inside = [each.name for tenant in tenants for each in tenant.interfaces]
+    # Replies come in by an uplink that the main table's default route does not name, and a
+    # tenant's packets by an interface that main knows another tenant's addresses at.
+    for interface in dict.fromkeys((*outside, *inside)):
+        yield _loose(interface, machine)
+    yield from _reverse_paths(nvis, (*outside, *inside), machine)
     yield from _proxies(proxied, machine)
     yield from _conntrack(configuration)
     yield from _routers(configuration, machine)
@@ -95,22 +102,15 @@ def _loose(interface: str, machine: Machine) -> Sysctl:
     )
 
 
-def _uplinks(uplinks: tuple[UplinkState, ...], machine: Machine) -> Iterator[Sysctl]:
-    """Replies come in by an uplink that the main table's default route does not name."""
-    for interface in dict.fromkeys(uplink.interface for uplink in uplinks if uplink.present):
-        yield _loose(interface, machine)
-
-
 def _reverse_paths(
-    nvis: tuple[Nvi, ...], uplinks: tuple[UplinkState, ...], machine: Machine
+    nvis: tuple[Nvi, ...], others: Iterable[str], machine: Machine
 ) -> Iterator[Sysctl]:
     """rp_filter asks for the source of a packet with that packet's mark. Without it, the guard of
-    the interface where the packet leaves would answer, and every packet would be dropped."""
+    the interface where the packet leaves would answer, and every packet would be dropped; and main
+    does not know the networks behind a tenant's routers."""
     enabled = [each.name for nvi in nvis for each in machine.enabled(nvi.interfaces)]
-    present = [uplink.interface for uplink in uplinks if uplink.present]
-    for name in dict.fromkeys(
-        (*enabled, *present, *(nvi.peer for nvi in nvis if not nvi.is_loopback))
-    ):
+    peers = [nvi.peer for nvi in nvis if not nvi.is_loopback]
+    for name in dict.fromkeys((*enabled, *others, *peers)):
         yield Sysctl(f"net/ipv4/conf/{name}/src_valid_mark", "1")
 
 

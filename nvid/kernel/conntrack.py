@@ -33,7 +33,7 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_MARK = 1, 2, 8
 _CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY = 9, 10
 _CTA_ZONE, _CTA_TIMESTAMP, _CTA_MARK_MASK, _CTA_LABELS = 18, 20, 21, 22
-_CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
+_CTA_TUPLE_IP, _CTA_TUPLE_PROTO, _CTA_TUPLE_ZONE = 1, 2, 3
 _BUFFER = 1 << 20
 
 
@@ -145,6 +145,8 @@ def flow_of(family: int, attributes: memoryview) -> Flow | None:
         dnat=(destination, ports[1]) != (reply_source, reply_ports[0]),
         mark=int.from_bytes(found.get(_CTA_MARK, b"")),
         label=int.from_bytes(found.get(_CTA_LABELS, b""), "little"),
+        # One direction alone has a zone here; a zone of both directions is somebody else's.
+        zone=_zone_of(found),
         octets=_octets(found),
         started=_started(found),
     )
@@ -203,15 +205,24 @@ def _delete(sock: socket.socket, flow: Flow) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Flows counted: all, by conntrack label bit (of NVIs), and by pool."""
+    """Flows counted: all, by conntrack label bit (of NVIs), by pool, and by tenant's lane (those
+    that a tenant began, and those that go to it)."""
 
     flows: int
     by_label: Mapping[int, int]
     by_pool: tuple[int, ...]
+    by_lane: Mapping[int, int]
 
 
-def usage(wanted: MarkFilter, label_bits: Iterable[int], pools: Iterable[Pools]) -> Usage:
+def usage(
+    wanted: MarkFilter,
+    label_bits: Iterable[int],
+    pools: Iterable[Pools],
+    lanes: Iterable[int] = (),
+    forward_lane_of: Callable[[int], int] = lambda mark: 0,
+) -> Usage:
     """Count the marked flows in one pass. A flow uses the pool that its replies are sent to."""
+    by_lane = dict.fromkeys(lanes, 0)
     bits, pools = tuple(label_bits), tuple(pools)
     by_pool = [0] * len(pools)
     ranges = sorted(
@@ -231,7 +242,19 @@ def usage(wanted: MarkFilter, label_bits: Iterable[int], pools: Iterable[Pools])
                     by_label[bit] += label >> bit & 1
             if ranges and (place := _pool_of(found, starts, ranges)) is not None:
                 by_pool[place] += 1
-    return Usage(flows, by_label, tuple(by_pool))
+            if by_lane:
+                for lane in {_zone_of(found), forward_lane_of(_number(found, _CTA_MARK))}:
+                    if lane in by_lane:
+                        by_lane[lane] += 1
+    return Usage(flows, by_label, tuple(by_pool), by_lane)
+
+
+def _zone_of(found: Mapping[int, memoryview]) -> int:
+    return _number(dict(wire.attributes(found[_CTA_TUPLE_ORIG])), _CTA_TUPLE_ZONE)
+
+
+def _number(found: Mapping[int, memoryview], kind: int) -> int:
+    return int.from_bytes(found.get(kind, b""))
 
 
 def _pool_of(

@@ -12,11 +12,11 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from nvid import names
-from nvid.configuration.types import Configuration, Uplink
+from nvid.configuration.types import Configuration, Tenant, Uplink
 from nvid.desired.marks import Marks
-from nvid.desired.numbers import Numbers
+from nvid.desired.numbers import Numbers, nvi_table
 from nvid.desired.objects import Route
-from nvid.desired.routing import nvi_table, uplink_table
+from nvid.desired.routing import uplink_table
 from nvid.desired.sysctls import DECIDING
 from nvid.kernel import links, routes, rules, sysctls
 from nvid.kernel.netlink import AF_FAMILY, dump
@@ -86,7 +86,17 @@ def _interface(message: Any, addresses: tuple[InterfaceAddress, ...]) -> Interfa
         carrier=bool(message["flags"] & IFF_LOWER_UP),
         ours=links.whose(message) is not None,
         addresses=addresses,
+        vrf_table=_vrf_table(message),
     )
+
+
+def _vrf_table(message: Any) -> int | None:
+    """IFLA_VRF_TABLE of a VRF device (if_link.h)."""
+    info = message.get("linkinfo")
+    if info is None or info.get("kind") != "vrf":
+        return None
+    table: int | None = info.get("data").get("vrf_table")
+    return table
 
 
 def _address(message: Any) -> InterfaceAddress:
@@ -143,21 +153,38 @@ def _hops(message: Any, family: int, interfaces: Mapping[int, str]) -> Iterator[
 def numbers_in_kernel(ipr: IPRoute, configuration: Configuration, facts: Facts) -> Numbers:
     """Lane and NVI numbers as nvid's own rules and routes still show them: what is left when the
     state file is lost. An uplink is known by its interface and gateway, one that follows default
-    routes by its interface."""
+    routes by its interface, a tenant by the interface of one of its routes, or by its VRF."""
     daemon = configuration.daemon
     marks = Marks(daemon.fwmark_mask)
     tables: dict[int, list[Route]] = {}
     for route in routes.observe(ipr, daemon.protocol, facts.interfaces):
         tables.setdefault(route.table, []).append(route)
+    devices_of = {
+        table: {each.device for each in found if each.device is not None}
+        for table, found in tables.items()
+    }
     uplinks: dict[str, int] = {}
     nvis: dict[str, int] = {}
     named: dict[int, int] = {}
     lanes = {marks.table(number): number for number in range(1, TABLE_LANES + 1)}
+    tenants: dict[str, int] = {}
     for rule in rules.observe(ipr, daemon.protocol):
         if rule.fwmark is None or rule.table is None:
             continue
         lane, number = marks.lane_of(rule.fwmark), marks.nvi_of(rule.fwmark)
-        if lane in lanes and rule.table not in daemon.tables:
+        tenant = next(
+            (
+                each.name
+                for each in configuration.tenants
+                if lane is not None
+                and lane >= names.FIRST_TENANT_LANE
+                and _is_table_of(each, rule.table, devices_of.get(rule.table, set()), facts.machine)
+            ),
+            None,
+        )
+        if tenant is not None and lane is not None:
+            tenants[tenant] = lane
+        elif lane in lanes and rule.table not in daemon.tables:
             named[rule.table] = lanes[lane]
         for route in tables.get(rule.table, ()):
             if lane and rule.table == uplink_table(daemon, lane):
@@ -174,7 +201,14 @@ def numbers_in_kernel(ipr: IPRoute, configuration: Configuration, facts: Facts) 
     alike = [nvi.name for nvi in configuration.nvis if nvi.is_loopback]
     if (number := nvis.pop(names.LOOPBACK, None)) and len(alike) == 1:
         nvis[alike[0]] = number
-    return Numbers(uplinks, nvis, named)
+    return Numbers(uplinks, nvis, named, tenants)
+
+
+def _is_table_of(tenant: Tenant, table: int, devices: set[str], machine: Machine) -> bool:
+    if tenant.vrf is not None:
+        vrf = machine.interface(tenant.vrf)
+        return vrf is not None and vrf.vrf_table == table
+    return any(each.matches(name) for each in tenant.interfaces for name in devices)
 
 
 def _is_of_another(uplink: Uplink, route: Route, configuration: Configuration) -> bool:

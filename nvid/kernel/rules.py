@@ -14,7 +14,7 @@ from nvid.difference import Change
 from nvid.kernel.netlink import AF_FAMILY, dump, refusing
 from nvid.names import RuleOffset
 
-FR_ACT = {"to_table": 1, "blackhole": 6, "unreachable": 7, "prohibit": 8}
+FR_ACT = {"to_table": 1, "goto": 2, "blackhole": 6, "unreachable": 7, "prohibit": 8}
 _ACTION = {number: name for name, number in FR_ACT.items()}
 _FAMILY: dict[int, Family] = {socket.AF_INET: 4, socket.AF_INET6: 6}
 _NO_SUPPRESSION = 0xFFFFFFFF
@@ -55,6 +55,7 @@ def _rule(message: Any) -> Rule:
         source=None if message.get("src") is None else ip_address(message.get("src")),
         table=(message.get("table") or message["table"]) if action == "to_table" else None,
         action=action,  # type: ignore[arg-type]
+        target=message.get("goto") if action == "goto" else None,
         suppress_prefix_length=None if suppress in (None, _NO_SUPPRESSION, -1) else suppress,
     )
 
@@ -88,6 +89,8 @@ def _send(ipr: IPRoute, command: str, rule: Rule, protocol: int) -> None:
         fields["iifname"] = rule.input_interface
     if rule.table is not None:
         fields["table"] = rule.table
+    if rule.target is not None:
+        fields["goto"] = rule.target
     if rule.suppress_prefix_length is not None:
         fields["suppress_prefixlen"] = rule.suppress_prefix_length
     with refusing(rule, gone_is_fine=command == "del"):

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from nvid.configuration.types import Configuration, Daemon, Nvi, Route, Uplink
 from nvid.configuration.values import TableRange
 from nvid.desired.marks import Marks
-from nvid.desired.numbers import Numbers, allocate, largest_uplink
-from nvid.desired.routing import nvi_table
+from nvid.desired.numbers import Numbers, allocate, largest_uplink, nvi_table
 from nvid.names import PAIR_NUMBERS, UPLINK_LANES
 
 _uplinks = st.lists(st.sampled_from([f"isp{n}" for n in range(20)]), max_size=15, unique=True)

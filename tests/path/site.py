@@ -58,7 +58,7 @@ class Family:
         """The router's own address towards isp2."""
         return self.router[3]
 
-    def pool(self, number: int) -> str:
+    def pool(self, number: int | str) -> str:
         """An address of isp1's pool."""
         return f"{self.pools[0]}{number}"
 

@@ -95,11 +95,12 @@ def _tenants(configuration: Configuration) -> Iterator[Finding]:
 def _tables(configuration: Configuration) -> Iterator[Finding]:
     nvis, tenants = len(configuration.nvis), len(configuration.tenants)
     tables = configuration.daemon.tables
-    needed = POOL_TABLES + MOST_UPLINKS + nvis + tenants
+    apart = 1 if tenants else 0
+    needed = POOL_TABLES + MOST_UPLINKS + nvis + tenants + apart
     if tables.count < needed:
         yield Finding(
             "daemon.tables",
             f'"{tables}" has {tables.count} tables, but {POOL_TABLES} for pools + {MOST_UPLINKS} '
-            f"for uplinks + {nvis} for NVIs + {tenants} for tenants = {needed} are needed",
+            f"for uplinks + {nvis} for NVIs + {tenants + apart} for tenants = {needed} are needed",
             f'write such as "{tables.first}-{tables.first + needed - 1}"',
         )

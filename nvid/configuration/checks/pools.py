@@ -17,13 +17,15 @@ class _Pool(Struct, frozen=True):
     key: str
     tenant: str | None
     addresses: AddressRange
+    is_static: bool = False
 
 
 def check(configuration: Configuration) -> Iterator[Finding]:
     """Pools that contain a gateway, and pools that two tenants share."""
     pools = list(_snat_pools(configuration))
-    yield from _gateways(configuration, [*pools, *_static_pools(configuration)])
-    yield from _tenants(pools)
+    statics = list(_static_pools(configuration))
+    yield from _gateways(configuration, [*pools, *statics])
+    yield from _tenants([*pools, *statics])
 
 
 def _snat_pools(configuration: Configuration) -> Iterator[_Pool]:
@@ -38,7 +40,7 @@ def _static_pools(configuration: Configuration) -> Iterator[_Pool]:
     for nvi in configuration.nvis:
         for static in nvi.statics:
             addresses = AddressRange.of(static.global_)
-            yield _Pool(f"{static.key_path}.global", static.tenant, addresses)
+            yield _Pool(f"{static.key_path}.global", static.tenant, addresses, True)
 
 
 def _gateways(configuration: Configuration, pools: list[_Pool]) -> Iterator[Finding]:
@@ -68,7 +70,9 @@ def _tenants(pools: list[_Pool]) -> Iterator[Finding]:
     furthest: list[_Pool] = []  # of two tenants at most, the further one first
     for pool in sorted(named, key=lambda pool: _number(pool.addresses.first)):
         other = next((one for one in furthest if one.tenant != pool.tenant), None)
-        if other is not None and other.addresses.overlaps(pool.addresses):
+        # Two statics with one global address are a finding of their own.
+        both_static = other is not None and pool.is_static and other.is_static
+        if other is not None and not both_static and other.addresses.overlaps(pool.addresses):
             yield Finding(
                 pool.key,
                 f"{pool.addresses} of tenant {pool.tenant} overlaps {other.addresses} of "

@@ -15,6 +15,7 @@ from nvid.desired.ruleset.crossing import crossing
 from nvid.desired.ruleset.guard import guards
 from nvid.desired.ruleset.helpers import helper_objects
 from nvid.desired.ruleset.model import Chain, Ruleset, join
+from nvid.desired.ruleset.tenants import tenant_objects
 from nvid.desired.ruleset.translate import translation
 from nvid.desired.ruleset.words import Plan
 
@@ -30,6 +31,7 @@ def ruleset(plan: Plan) -> Ruleset:
             Ruleset((Chain(names.OWNER_CHAIN),)),
             crossing(plan),
             classification(plan, count_rules),
+            tenant_objects(plan),
             translation(plan, label_bits),
             binding(plan, count_rules),
             counted,

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from nvid.configuration.values import network_text
 from nvid.desired.objects import Family
 from nvid.desired.pools import global_networks, merged
-from nvid.desired.ruleset.classify import all_lanes, drop
+from nvid.desired.ruleset import tenants
+from nvid.desired.ruleset.classify import all_lanes
+from nvid.desired.ruleset.drops import drop
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset, join
 from nvid.desired.ruleset.route import decides, routes, said_lane
 from nvid.desired.ruleset.words import (
@@ -49,7 +51,9 @@ def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
     # Conntrack knew the flow before the table did: it is not translated, and never will be.
     flow.append(f"ct status confirmed {drop('began_before')}")
     flow += accounting
+    flow += tenants.into_tenant(plan)
     flow += [f"{IP[family]} daddr vmap @{unused.name}" for family, unused in unused_maps(plan)]
+    flow += tenants.out_of_tenant(plan)
     if any(decides(nvi) for nvi in plan.nvis):
         flow.append(f"{plan.entered} @decisions_of")
     if plan.uplinks:
@@ -148,6 +152,7 @@ def _forwards(plan: Plan) -> Iterator[Chain]:
         yield Chain(
             f"forward_{lane}",
             (
+                *tenants.counts_to(plan, lane),
                 set_ct_mark(marks, field, marks.bound | marks.forward_lane(lane)),
                 set_fwmark(marks, marks.lane(lane)),
                 "accept",

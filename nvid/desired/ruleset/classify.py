@@ -14,10 +14,13 @@ from collections.abc import Iterator
 
 from nvid import names
 from nvid.configuration.types import Nvi, UplinkAddress
+from nvid.desired.ruleset import tenants
+from nvid.desired.ruleset.drops import DROPS, drop
 from nvid.desired.ruleset.helpers import EXPECTED, helper_rules
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
 from nvid.desired.ruleset.route import said_lane, translated_match
 from nvid.desired.ruleset.words import (
+    ERRORS,
     FROM_LOOPBACK,
     FROM_PEER,
     Plan,
@@ -37,26 +40,7 @@ GATE_CLOSED = 'counter name "dropped_changing" drop'
 FIRST_NVI_LABEL = 96
 """The lower bits of the conntrack label are for translations, see ``account``."""
 
-DROPS = (
-    "unmarked",
-    "invalid",
-    "began_before",
-    "stray",
-    "no_uplink",
-    "mapping",
-    "changing",
-    "wrong_uplink",
-    "not_redirected",
-)
-"""Reasons for which the table drops; each has a named counter ``dropped_<reason>``."""
-
 NOT_FORWARDED = "fib daddr type { local, broadcast, anycast, multicast }"
-
-
-def drop(reason: str) -> str:
-    """Drop and count, by reason."""
-    assert reason in DROPS
-    return f'counter name "dropped_{reason}" drop'
 
 
 def classification(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
@@ -74,6 +58,8 @@ def classification(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
         *presets(plan),
         Chain(GATE),
     ]
+    if plan.tenants:
+        chains += tenants.reply_chains(plan, return_rules(plan))
     return Ruleset(
         tuple(chains), tuple(_maps(plan)), tuple(f"dropped_{reason}" for reason in DROPS)
     )
@@ -97,17 +83,25 @@ def _classify(plan: Plan) -> Chain:
 
 def _bound(plan: Plan, accounting: tuple[str, ...]) -> Chain:
     marks = plan.marks
-    rules = [
-        *accounting,
-        f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @return_lanes",
-        # A lane that is gone: the flows that used it are being ended.
-        f"ct direction reply {drop('stray')}",
-    ]
+    rules = [*accounting]
+    if plan.tenants:
+        rules.append("ct direction reply goto bound_reply")
+    else:
+        rules += [f"ct direction reply {rule}" for rule in return_rules(plan)]
     if _every_packet(plan):
         rules.append("iifname vmap @every_packet")
     rules.append(f"ct mark & {marks.forward_mask:#010x} vmap @forward_lanes")
     rules.append(drop("stray"))
     return Chain("bound", tuple(rules))
+
+
+def return_rules(plan: Plan) -> tuple[str, ...]:
+    """The way back of a flow that no tenant began."""
+    return (
+        f"ct mark & {plan.marks.return_mask:#010x} vmap @return_lanes",
+        # A lane that is gone: the flows that used it are being ended.
+        drop("stray"),
+    )
 
 
 def _to_machine(plan: Plan) -> Chain:
@@ -132,6 +126,7 @@ def _output(plan: Plan) -> Chain:
     marks = plan.marks
     rules = [
         f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} goto bound_output",
+        *tenants.own_replies(plan),
     ]
     if plan.uplinks:
         # An error about a flow that is not bound yet goes back the way that the packet came.
@@ -158,7 +153,7 @@ def _output(plan: Plan) -> Chain:
 def _bound_output(plan: Plan, accounting: tuple[str, ...]) -> Chain:
     """Flows of the machine itself, and errors that it raises about bound flows."""
     marks = plan.marks
-    rules = list(accounting)
+    rules = [*accounting, *tenants.own_replies(plan)]
     if plan.uplinks:
         rules.append(f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @own_returns")
     rules.append(f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @return_lanes")
@@ -173,7 +168,10 @@ def _bound_output(plan: Plan, accounting: tuple[str, ...]) -> Chain:
 
 def _lanes(plan: Plan) -> Iterator[Chain]:
     for lane in all_lanes(plan):
-        yield Chain(f"lane_{lane}", (set_fwmark(plan.marks, plan.marks.lane(lane)), "accept"))
+        counting = tenants.counts_to(plan, lane)
+        yield Chain(
+            f"lane_{lane}", (*counting, set_fwmark(plan.marks, plan.marks.lane(lane)), "accept")
+        )
 
 
 def _returns(plan: Plan) -> Iterator[Chain]:
@@ -186,30 +184,25 @@ def _returns(plan: Plan) -> Iterator[Chain]:
         # The kernel chose the source of an error by the main table, before this chain.
         sources = [
             f"{errors} {ip} saddr set {uplink.addresses[family]}"
-            for family, ip, errors in _ERRORS
+            for family, ip, errors in ERRORS
             if family in uplink.addresses
         ]
         yield Chain(f"own_return_{uplink.lane}", (*sources, f"goto lane_{uplink.lane}"))
 
 
-_ERRORS = (
-    (4, "ip", "meta l4proto 1 icmp type { 3, 11, 12 }"),
-    (6, "ip6", "meta l4proto 58 icmpv6 type { 1, 2, 3, 4 }"),
-)
-"""Destination unreachable, time exceeded, parameter problem (RFC 792); the same and packet too
-big (RFC 4443)."""
-
-
 def _offers(plan: Plan) -> Iterator[Chain]:
     """What becomes of a packet of an unbound flow that came in by a NAT-enabled interface."""
     marks = plan.marks
+    # The lane is decided for what goes to a tenant.
+    undecided = f"ct mark & {marks.forward_mask:#010x} == 0 " if plan.tenants else ""
     for nvi in plan.nvis:
         number = plan.number(nvi)
         enter = (
+            *tenants.new_flows(plan),
             *nvi_label_rule(plan, nvi),
             *helper_rules(nvi, number),
-            *(("iifname vmap @uplink_returns", "jump precise") if plan.uplinks else ()),
-            *((f"jump presets_{number}",) if has_presets(plan, nvi) else ()),
+            *(("iifname vmap @uplink_returns", f"{undecided}jump precise") if plan.uplinks else ()),
+            *((f"{undecided}jump presets_{number}",) if has_presets(plan, nvi) else ()),
             f"jump {GATE}",
             f"goto enter_{number}",
         )
@@ -367,9 +360,10 @@ def _every_packet(plan: Plan) -> bool:
 
 
 def all_lanes(plan: Plan) -> tuple[int, ...]:
-    """Every lane that a flow can have: main, the uplinks, those that route entries say, and the
-    two that lead nowhere."""
+    """Every lane that a flow can have: main, the uplinks, the tenants, those that route entries
+    say, and the two that lead nowhere."""
     marks = plan.marks
-    uplinks = (uplink.lane for uplink in plan.uplinks)
+    uplinks = sorted(uplink.lane for uplink in plan.uplinks)
+    inside = sorted(tenant.lane for tenant in plan.tenants)
     said = {lane for nvi in plan.nvis for each in nvi.routes if (lane := said_lane(plan, each))}
-    return (0, *sorted(uplinks), *sorted(said), marks.refused, marks.nobody)
+    return (0, *uplinks, *inside, *sorted(said), marks.refused, marks.nobody)

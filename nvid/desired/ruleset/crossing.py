@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nvid.configuration.types import Nvi
-from nvid.desired.ruleset.classify import drop, interface_map
+from nvid.desired.ruleset.classify import interface_map
+from nvid.desired.ruleset.drops import drop
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
+from nvid.desired.ruleset.tenants import enters_zone
 from nvid.desired.ruleset.words import FROM_LOOPBACK, FROM_MAIN, FROM_PEER, Plan
 
 RAW = -300
@@ -36,6 +38,7 @@ def _second_pass(plan: Plan) -> Chain:
             f"{FROM_PEER} notrack accept",
             f"{FROM_MAIN} drop",
             *(_out_of_loopback(plan) if plan.crosses_loopback else ()),
+            *enters_zone(plan),
         ),
         Hook("filter", "prerouting", RAW),
     )

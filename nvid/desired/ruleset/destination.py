@@ -28,6 +28,7 @@ from nvid.desired.ruleset.endpoint import accept_from_outside, is_independent
 from nvid.desired.ruleset.identity import chain_name
 from nvid.desired.ruleset.model import Chain, Map, Ruleset
 from nvid.desired.ruleset.selection import applies_to
+from nvid.desired.ruleset.tenants import presets
 from nvid.desired.ruleset.words import (
     ADDRESS,
     IP,
@@ -150,11 +151,15 @@ class Shape:
         words.append(f"to_{self.value}")
         return "_".join(words)
 
+    @property
+    def key(self) -> str:
+        """What of the packet is looked up."""
+        fields = (f"{IP[self.family]} daddr", "meta l4proto", "th dport")
+        return " . ".join(fields[: self.looks_at])
+
     def rule(self, number: int) -> str:
         """The statement that looks the packet up."""
-        ip = IP[self.family]
-        key = " . ".join((f"{ip} daddr", "meta l4proto", "th dport")[: self.looks_at])
-        name = self.name(number)
+        ip, key, name = IP[self.family], self.key, self.name(number)
         if self.value == "verdict":
             return f"{key} vmap @{name}"
         # nft 1.0.6 wants a protocol match beside a map that gives ports.
@@ -169,10 +174,12 @@ def destinations(plan: Plan, nvi: Nvi, labels: dict[str, int]) -> Ruleset:
     """The chain ``dnat_<number>`` of an NVI, with its maps and the chains of entries."""
     number = plan.number(nvi)
     found: Elements = {}
+    lanes_of: Elements = {}
     for static in nvi.statics:
         if static.global_.num_addresses == 1:
             selector, target = static_selector(static), Target(static.local, _port(static))
             _add(found, selector, target)
+            _add_lane(lanes_of, plan, static.tenant, selector, target)
     grouped: dict[tuple[Shape, str], list[str]] = {}
     linear: list[str] = []
     chains: list[Chain] = []
@@ -180,33 +187,52 @@ def destinations(plan: Plan, nvi: Nvi, labels: dict[str, int]) -> Ruleset:
         applied = selectors(plan, dnat)
         if _is_simple(dnat):
             for selector in applied:
-                _add_ranges(found, selector, dnat.targets[0])
+                for single, target in _singles(selector, dnat.targets[0]):
+                    _add(found, single, target)
+                    _add_lane(lanes_of, plan, dnat.tenant, single, target)
             continue
         name = chain_name(nvi, dnat)
-        chains += _entry(name, dnat, applied, labels.get(dnat.key_path))
+        chains += _entry(plan, name, dnat, applied, labels.get(dnat.key_path))
         for selector in applied:
             linear += _dispatch(grouped, selector, name)
     chains += _groups(found, grouped)
-    maps = [
-        Map(shape.name(number), shape.key_type, shape.value_type, found[shape], shape.interval)
-        for shape in sorted(found, key=lambda shape: shape.rank)
-    ]
-    rules = [shape.rule(number) for shape in sorted(found, key=lambda shape: shape.rank)]
-    for prefixes in prefix_maps(nvi, f"static_in_{number}", inward=True):
-        maps.append(prefixes)
+    maps: list[Map] = []
+    rules: list[str] = []
+    for shape in sorted(found, key=lambda shape: shape.rank):
+        if shape in lanes_of:
+            name = f"{shape.name(number)}_tenants"
+            maps.append(Map(name, shape.key_type, "verdict", lanes_of[shape], shape.interval))
+            rules.append(f"{shape.key} vmap @{name}")
+        maps.append(
+            Map(shape.name(number), shape.key_type, shape.value_type, found[shape], shape.interval)
+        )
+        rules.append(shape.rule(number))
+    for prefixes in prefix_maps(nvi.statics, f"static_in_{number}", inward=True):
         ip = IP[4] if prefixes.key == ADDRESS[4] else IP[6]
+        lanes = {
+            str(static.global_): f"jump preset_{plan.tenant(static.tenant).lane}"
+            for static in nvi.statics
+            if static.tenant is not None and str(static.global_) in prefixes.elements
+        }
+        if lanes:
+            name = f"{prefixes.name}_tenants"
+            maps.append(Map(name, prefixes.key, "verdict", lanes, interval=True))
+            rules.append(f"{ip} daddr vmap @{name}")
+        maps.append(prefixes)
         rules.append(f"dnat {ip} prefix to {ip} daddr map @{prefixes.name}")
-    held = _mappings(nvi, labels)
+    held = _mappings(plan, nvi, labels)
     main = Chain(f"dnat_{number}", (*rules, *linear, *held))
     return Ruleset((main, *chains), tuple(maps))
 
 
-def _mappings(nvi: Nvi, labels: dict[str, int]) -> Iterator[str]:
+def _mappings(plan: Plan, nvi: Nvi, labels: dict[str, int]) -> Iterator[str]:
     """Last: flows from outside to endpoints that hosts hold (endpoint-independent filtering)."""
     for snat in nvi.snats:
         for family in FAMILIES:
             if is_independent(snat) and applies_to(snat, family):
-                yield accept_from_outside(nvi, snat, family, labels.get(snat.key_path))
+                yield accept_from_outside(
+                    nvi, snat, family, labels.get(snat.key_path), presets(plan, snat.tenant)
+                )
 
 
 def _port(static: Static) -> PortRange | None:
@@ -220,9 +246,13 @@ def _is_simple(dnat: Dnat) -> bool:
     return not (dnat.sources or dnat.ingress or chooses)
 
 
-def _add(found: Elements, selector: Selector, target: Target) -> None:
+def _shape(selector: Selector, target: Target) -> Shape:
     kind = "address" if target.ports is None else "port"
-    shape = Shape(selector.looks_at, selector.is_interval, kind, selector.family)
+    return Shape(selector.looks_at, selector.is_interval, kind, selector.family)
+
+
+def _add(found: Elements, selector: Selector, target: Target) -> None:
+    shape = _shape(selector, target)
     value = network_text(target.network)
     if target.ports is not None:
         value += f" . {target.ports}"
@@ -230,14 +260,25 @@ def _add(found: Elements, selector: Selector, target: Target) -> None:
         found.setdefault(shape, {})[key] = value
 
 
-def _add_ranges(found: Elements, selector: Selector, target: Target) -> None:
+def _add_lane(
+    lanes_of: Elements, plan: Plan, tenant: str | None, selector: Selector, target: Target
+) -> None:
+    """Beside the element that translates, one that notes the tenant of the target."""
+    if tenant is None:
+        return
+    verdict = f"jump preset_{plan.tenant(tenant).lane}"
+    for key in selector.element_keys():
+        lanes_of.setdefault(_shape(selector, target), {})[key] = verdict
+
+
+def _singles(selector: Selector, target: Target) -> Iterator[tuple[Selector, Target]]:
     """Range onto range is an element for each port: nftables cannot shift ports."""
     if target.ports is None or target.ports.count == 1:
-        _add(found, selector, target)
+        yield selector, target
         return
     for offset, single in enumerate(selector.single_ports()):
         port = target.ports.first + offset
-        _add(found, single, Target(target.network, PortRange(port, port)))
+        yield single, Target(target.network, PortRange(port, port))
 
 
 def _dispatch(
@@ -277,7 +318,7 @@ def _groups(found: Elements, grouped: dict[tuple[Shape, str], list[str]]) -> Ite
 
 
 def _entry(
-    name: str, dnat: Dnat, applied: tuple[Selector, ...], label: int | None
+    plan: Plan, name: str, dnat: Dnat, applied: tuple[Selector, ...], label: int | None
 ) -> Iterator[Chain]:
     """The chain of one entry: its limits, then its target, or a choice by weight."""
     family = applied[0].family if applied else 4
@@ -288,7 +329,9 @@ def _entry(
         limits.append(f"{IP[family]} saddr {networks(dnat.sources, family)}")
     inner = f"{name}_to"
     yield Chain(name, (" ".join([*limits, f"goto {inner}"]),))
-    note = () if label is None else (f"ct label set {label}",)
+    note = [] if label is None else [f"ct label set {label}"]
+    if dnat.tenant is not None:
+        note.append(presets(plan, dnat.tenant))
     network = applied[0].network if applied else None
     if len(dnat.targets) == 1 or network is None:
         yield Chain(inner, (*note, *_target(dnat, dnat.targets[0], network)))
@@ -328,12 +371,13 @@ def _with_port(address: str, port: str) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def prefix_maps(nvi: Nvi, name: str, *, inward: bool) -> Iterator[Map]:
+def prefix_maps(statics: Iterable[Static], name: str, *, inward: bool) -> Iterator[Map]:
     """Static prefix to prefix, one map for each family (netmap: the host bits stay)."""
+    statics = tuple(statics)
     for family in FAMILIES:
         elements = {
             str(_outer(static, inward)): str(_outer(static, not inward))
-            for static in nvi.statics
+            for static in statics
             if static.global_.version == family and static.global_.num_addresses > 1
         }
         if elements:

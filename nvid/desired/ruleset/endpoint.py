@@ -94,10 +94,14 @@ def reuse(nvi: Nvi, snat: Snat, family: Family) -> str:
     return f"{UDP} snat {ip} to {ip} saddr . udp sport map @{_name(nvi, snat, family, 'out')}"
 
 
-def accept_from_outside(nvi: Nvi, snat: Snat, family: Family, label: int | None) -> str:
-    """The rule that leads a flow from outside to the host that holds the mapping."""
+def accept_from_outside(
+    nvi: Nvi, snat: Snat, family: Family, label: int | None, preset: str
+) -> str:
+    """The rule that leads a flow from outside to the host that holds the mapping; ``preset`` is a
+    statement that notes the host's tenant, empty for none."""
     ip = IP[family]
     note = "" if label is None else f"ct label set {label} "
+    note += f"{preset} " if preset else ""
     return (
         f"{UDP} {ip} daddr . udp dport @{_name(nvi, snat, family, 'taken')} {note}"
         f"dnat {ip} to {ip} daddr . udp dport map @{_name(nvi, snat, family, 'in')}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nvid.desired.ruleset.classify import drop
+from nvid.desired.ruleset import tenants
+from nvid.desired.ruleset.drops import drop
 from nvid.desired.ruleset.model import Chain, Hook, Ruleset
 from nvid.desired.ruleset.words import FROM_LOOPBACK, FROM_PEER, TO_LOOPBACK, TO_MAIN, TO_PEER, Plan
 
@@ -31,6 +32,7 @@ def guards(plan: Plan) -> Ruleset:
                     f"{TO_MAIN} goto into_pair",
                     *([f"{TO_LOOPBACK} goto into_pair"] if loopback else []),
                     f"{TO_PEER} drop",
+                    *tenants.forward_guard(plan),
                     *stray,
                 ),
                 Hook("filter", "forward", BEFORE_FILTERS),

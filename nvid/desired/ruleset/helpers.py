@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from nvid.configuration.types import Nvi
 from nvid.desired.ruleset.model import Chain, CtHelper, Ruleset
+from nvid.desired.ruleset.tenants import expected_inside
 from nvid.desired.ruleset.words import Plan, protocol, set_ct_mark
 
 TRANSPORTS = {
@@ -53,7 +54,12 @@ def helper_objects(plan: Plan) -> Ruleset:
         return Ruleset()
     marks = plan.marks
     fresh = set_ct_mark(marks, marks.mask, 0)
-    return Ruleset((Chain("expected_flow", (fresh, "iifname vmap @offer")),), helpers=tuple(used))
+    chains = [Chain("expected_flow", (*expected_inside(plan), fresh, "iifname vmap @offer"))]
+    if plan.tenants:
+        # The helper has translated the destination, and the tenant is that of the master.
+        inside = set_ct_mark(marks, marks.state_mask | marks.return_mask, 0)
+        chains.append(Chain("expected_inside", (inside, "iifname vmap @offer")))
+    return Ruleset(tuple(chains), helpers=tuple(used))
 
 
 def _name(number: int, helper: str, transport: str) -> str:

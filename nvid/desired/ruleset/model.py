@@ -29,6 +29,11 @@ def needs_encoding(text: str) -> bool:
     return _NEEDS_ENCODING.search(text) is not None
 
 
+NUMBER = "integer"
+"""The type of a key that nftables has no name for, such as a conntrack zone: it is declared by the
+expression that is looked up, and shown as this."""
+
+
 def digest(text: str) -> str:
     """Twelve hexadecimal digits that stand for a rule's text."""
     return blake2s(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
@@ -63,7 +68,8 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A named map: ``key`` and ``value`` are nft type names, elements canonical texts.
+    """A named map: ``key`` and ``value`` are nft type names, elements canonical texts. Where the
+    key is a ``NUMBER``, ``expression`` says what is looked up.
 
     An interval map takes ranges and prefixes as keys; the kernel keeps it as a tree, so one more
     element costs a look at all of them: host entries belong into maps without intervals.
@@ -74,11 +80,19 @@ class Map:
     value: str
     elements: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     interval: bool = False
+    expression: str = field(default="", compare=False)
+
+    @property
+    def kind(self) -> tuple[str, str, bool]:
+        """What the kernel cannot change in a map that exists."""
+        return (self.key, self.value, self.interval)
 
     @property
     def declaration(self) -> str:
-        """All but the elements."""
+        """All but the elements, as nft reads it."""
         flags = "; flags interval" if self.interval else ""
+        if self.expression:
+            return f"typeof {self.expression} : {self.value}{flags}"
         return f"type {self.key} : {self.value}{flags}"
 
 

@@ -6,7 +6,7 @@ at the source alone are one lookup, cut into disjoint ranges beforehand (``first
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from nvid.configuration.blocks import DEFAULT_PORTS, blocks
 from nvid.configuration.translations import Snat, Static
@@ -20,14 +20,16 @@ from nvid.configuration.values import (
     network_text,
 )
 from nvid.desired.objects import Family
-from nvid.desired.ruleset.classify import drop
 from nvid.desired.ruleset.destination import prefix_maps
+from nvid.desired.ruleset.drops import drop
 from nvid.desired.ruleset.endpoint import UDP, is_independent, mapping_objects, reuse
 from nvid.desired.ruleset.first_match import disjoint
+from nvid.desired.ruleset.hairpin import hairpins
 from nvid.desired.ruleset.identity import chain_name
 from nvid.desired.ruleset.model import Chain, Dynamic, Map, Ruleset, join
 from nvid.desired.ruleset.route import shared, translated_match
 from nvid.desired.ruleset.selection import applies_to, match
+from nvid.desired.ruleset.tenants import tenant_map
 from nvid.desired.ruleset.words import (
     ADDRESS,
     IP,
@@ -37,6 +39,7 @@ from nvid.desired.ruleset.words import (
     protocol,
     set_ct_mark,
 )
+from nvid.desired.tenants import TenantState
 from nvid.desired.uplinks import FAMILIES, UplinkState, best_there_is
 
 POOL_SEED = 0x6E766964
@@ -45,29 +48,57 @@ give every host another outside address (RFC 4787 REQ-2)."""
 
 
 def sources(plan: Plan, nvi: Nvi, labels: dict[str, int]) -> Ruleset:
-    """The chain ``snat_<number>`` of an NVI, with its maps and the chains of entries."""
+    """The chain ``snat_<number>`` of an NVI, and ``snat_<number>_<lane>`` for each tenant, with
+    their maps and the chains of entries. Entries without a tenant are for flows of no tenant."""
     number = plan.number(nvi)
-    rules: list[str] = []
+    parts = [_space(plan, nvi, tenant) for tenant in (None, *plan.tenants)]
+    chains: list[Chain] = []
     maps: list[Map] = []
-    for rule, each in _statics(nvi, number):
-        rules.append(rule)
-        maps.append(each)
-    for family in FAMILIES:
-        for place, run in enumerate(_runs(nvi.snats, family)):
-            if all(_by_source_alone(snat) for snat in run):
-                name = f"snat_{number}_ip{family}_{place}"
-                maps.append(_dispatch(nvi, name, run, family))
-                rules.append(f"{IP[family]} saddr vmap @{name}")
-            else:
-                rules += [f"{match(snat, family)} goto {chain_name(nvi, snat)}" for snat in run]
-    for rule, each in _hairpins(plan, nvi, number):
-        rules.append(rule)
-        maps.append(each)
-    chains = [Chain(f"snat_{number}", tuple(rules))]
+    if plan.tenants:
+        maps.append(
+            tenant_map(
+                f"snat_of_tenant_{number}",
+                {each: f"goto {_chain_of(plan, nvi, each)}" for each in plan.tenants},
+            )
+        )
     for snat in nvi.snats:
         chains += _entry(plan, nvi, snat, labels.get(snat.key_path))
         maps += _block_maps(nvi, snat)
-    return join([Ruleset(tuple(chains), tuple(maps)), _limit_objects(nvi), *_mappings(nvi)])
+    return join([*parts, Ruleset(tuple(chains), tuple(maps)), _limit_objects(nvi), *_mappings(nvi)])
+
+
+def _chain_of(plan: Plan, nvi: Nvi, tenant: TenantState | None) -> str:
+    """The chain of the entries of one address space."""
+    number = plan.number(nvi)
+    return f"snat_{number}" if tenant is None else f"snat_{number}_{tenant.lane}"
+
+
+def _space(plan: Plan, nvi: Nvi, tenant: TenantState | None) -> Ruleset:
+    """What applies to the flows of one tenant, or of none."""
+    name = None if tenant is None else tenant.name
+    chain = _chain_of(plan, nvi, tenant)
+    space = chain.removeprefix("snat_")
+    rules: list[str] = []
+    maps: list[Map] = []
+    if tenant is None and plan.tenants:
+        rules.append(f"iifname vmap @snat_of_tenant_{space}")
+    statics = [each for each in nvi.statics if each.tenant == name]
+    snats = [each for each in nvi.snats if each.tenant == name]
+    for rule, each in _statics(statics, space):
+        rules.append(rule)
+        maps.append(each)
+    for family in FAMILIES:
+        for place, run in enumerate(_runs(snats, family)):
+            if all(_by_source_alone(snat) for snat in run):
+                dispatch = _dispatch(nvi, f"snat_{space}_ip{family}_{place}", run, family)
+                maps.append(dispatch)
+                rules.append(f"{IP[family]} saddr vmap @{dispatch.name}")
+            else:
+                rules += [f"{match(snat, family)} goto {chain_name(nvi, snat)}" for snat in run]
+    for rule, each in hairpins(plan, nvi, tenant, space):
+        rules.append(rule)
+        maps.append(each)
+    return Ruleset((Chain(chain, tuple(rules)),), tuple(maps))
 
 
 def _mappings(nvi: Nvi) -> Iterator[Ruleset]:
@@ -77,14 +108,14 @@ def _mappings(nvi: Nvi) -> Iterator[Ruleset]:
                 yield mapping_objects(nvi, snat, family)
 
 
-def _statics(nvi: Nvi, number: int) -> Iterator[tuple[str, Map]]:
+def _statics(statics: Collection[Static], space: str) -> Iterator[tuple[str, Map]]:
     """Ports first, then hosts, then prefixes: the most precise one decides."""
     for family in FAMILIES:
         ip, address = IP[family], ADDRESS[family]
-        of_family = [static for static in nvi.statics if static.local.version == family]
+        of_family = [static for static in statics if static.local.version == family]
         ports = dict(_static_port(static) for static in of_family if static.protocol is not None)
         if ports:
-            name = f"static_out_{number}_ip{family}_ports"
+            name = f"static_out_{space}_ip{family}_ports"
             key, value = f"{address} . inet_proto . inet_service", f"{address} . inet_service"
             fields = f"{ip} saddr . meta l4proto . th sport"
             yield f"{WITH_PORTS} snat {ip} to {fields} map @{name}", Map(name, key, value, ports)
@@ -94,9 +125,9 @@ def _statics(nvi: Nvi, number: int) -> Iterator[tuple[str, Map]]:
             if static.protocol is None and static.local.num_addresses == 1
         }
         if hosts:
-            name = f"static_out_{number}_ip{family}_hosts"
+            name = f"static_out_{space}_ip{family}_hosts"
             yield f"snat {ip} to {ip} saddr map @{name}", Map(name, address, address, hosts)
-    for prefixes in prefix_maps(nvi, f"static_out_{number}", inward=False):
+    for prefixes in prefix_maps(statics, f"static_out_{space}", inward=False):
         ip = IP[4] if prefixes.key == ADDRESS[4] else IP[6]
         yield f"snat {ip} prefix to {ip} saddr map @{prefixes.name}", prefixes
 
@@ -254,27 +285,6 @@ def _limit_objects(nvi: Nvi) -> Ruleset:
     )
 
 
-def _hairpins(plan: Plan, nvi: Nvi, number: int) -> Iterator[tuple[str, Map]]:
-    """Last of all: a flow that was sent to a global address and goes back to the interface that
-    it came from. Without this its replies would go straight to the client, which does not know
-    them; so the client is seen from the router's address there."""
-    for family in FAMILIES:
-        ip, address = IP[family], ADDRESS[family]
-        elements = {
-            f"{interface.name} . {each.interface.network}": str(each.address)
-            for interface in plan.machine.enabled(nvi.interfaces)
-            for each in reversed(interface.addresses)
-            if each.address.version == family
-            and each.usable
-            and each.lasting
-            and each.interface.network.num_addresses > 1
-        }
-        if elements:
-            name = f"hairpin_{number}_ip{family}"
-            rule = f"ct status dnat snat {ip} to iifname . {ip} daddr map @{name}"
-            yield rule, Map(name, f"ifname . {address}", address, elements, interval=True)
-
-
 def _named_uplink(plan: Plan, name: str) -> list[str]:
     return [f"goto source_{plan.uplink(name).lane}"]
 
@@ -313,11 +323,14 @@ def _picked_uplink(plan: Plan, nvi: Nvi) -> Iterator[str]:
 
 
 def uplink_sources(plan: Plan) -> Iterator[Chain]:
-    """For each uplink: note its lane in the flow, and translate to its address."""
+    """For each uplink: note its lane in the flow, and translate to its address. A flow to a tenant
+    keeps that lane: the address is only what it is seen from there."""
     marks = plan.marks
+    undecided = f"ct mark & {marks.forward_mask:#010x} == 0 " if plan.tenants else ""
     for uplink in plan.uplinks:
         lane = set_ct_mark(marks, marks.forward_mask, marks.forward_lane(uplink.lane))
-        yield Chain(f"source_{uplink.lane}", (lane, *_own_address(uplink), drop("no_uplink")))
+        rules = (undecided + lane, *_own_address(uplink), drop("no_uplink"))
+        yield Chain(f"source_{uplink.lane}", rules)
 
 
 def preset_sources(plan: Plan) -> Iterator[Map]:

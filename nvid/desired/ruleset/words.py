@@ -10,7 +10,9 @@ from nvid.configuration.types import Daemon, Nvi
 from nvid.configuration.values import InterfacePattern, IPNetwork, PortRange, network_text
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
+from nvid.desired.objects import Family
 from nvid.desired.ruleset.model import Map
+from nvid.desired.tenants import TenantState
 from nvid.desired.uplinks import UplinkState
 from nvid.machine import Machine
 
@@ -32,6 +34,13 @@ PORT_PROTOCOLS = ("tcp", "udp")
 
 WITH_PORTS = "meta l4proto { 6, 17, 132 }"
 """A match of the protocols whose ports nftables can translate: tcp, udp, sctp."""
+
+ERRORS: tuple[tuple[Family, str, str], ...] = (
+    (4, "ip", "meta l4proto 1 icmp type { 3, 11, 12 }"),
+    (6, "ip6", "meta l4proto 58 icmpv6 type { 1, 2, 3, 4 }"),
+)
+"""Destination unreachable, time exceeded, parameter problem (RFC 792); the same and packet too
+big (RFC 4443)."""
 
 PROTOCOL_NUMBERS = {
     "icmp": 1,
@@ -58,6 +67,7 @@ class Plan:
     uplinks: tuple[UplinkState, ...]
     numbers: Numbers
     machine: Machine
+    tenants: tuple[TenantState, ...] = ()
 
     @property
     def marks(self) -> Marks:
@@ -90,6 +100,10 @@ class Plan:
                 for nvi in nvis
             },
         )
+
+    def tenant(self, name: str) -> TenantState:
+        """The tenant of that name; the configuration's checks make sure that it exists."""
+        return next(tenant for tenant in self.tenants if tenant.name == name)
 
     def uplink(self, name: str) -> UplinkState:
         """The uplink of that name; the configuration's checks make sure that it exists."""

@@ -1,4 +1,4 @@
-"""What is not built yet is read, and refused in plain words."""
+"""Configurations, each for one feature of the language, that are accepted as they are."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nvid.configuration import Loaded, Problem
-from nvid.configuration.keys import fields_of
-from nvid.configuration.pending import PENDING, Pending
+from nvid.configuration import Loaded
 
 NVI = '[nvi.nvi0]\ninterfaces = ["lan0", "wan0"]\n'
 TENANT = '[tenant.red]\ninterfaces = "vlan1"\n'
@@ -18,35 +16,6 @@ SNAT = NVI + '[[nvi.nvi0.snat]]\nsource = "10.0.0.0/8"\nto = "198.51.100.1"\n'
 UPLINK = '[uplink.isp1]\ninterface = "wan0"\n'
 ROUTE = f'{UPLINK}gateway = "203.0.113.1"\n{NVI}[[nvi.nvi0.route]]\n'
 VIA = f'{ROUTE}via = "isp1"\n'
-
-# Text whose last line is what is pending; key; words of the feature.
-REFUSED = [
-    ('[tenant]\nred.interfaces = "vlan1"', "tenant.red", "tenants"),
-]
-
-
-@pytest.mark.parametrize(("text", "key", "feature"), REFUSED)
-def test_refused_in_plain_words(
-    problems: Callable[..., tuple[Problem, ...]], text: str, key: str, feature: str
-) -> None:
-    (problem,) = problems(text)
-    assert (problem.key, problem.line) == (key, text.rstrip("\n").count("\n") + 1)
-    assert problem.message.startswith("not built yet: ")
-    assert feature in problem.message
-    assert problem.remedy.split()[0] in ("keep", "remove", "write")
-
-
-@pytest.mark.parametrize("text", [STATIC, SNAT])
-def test_tenants_of_entries_are_refused(
-    problems: Callable[..., tuple[Problem, ...]], text: str
-) -> None:
-    found = problems(f'{text}tenant = "red"\n{TENANT}')
-    assert [one.key.rpartition(".")[2] for one in found] == ["tenant", "red"]
-
-
-def test_the_target_tenant_is_refused(problems: Callable[..., tuple[Problem, ...]]) -> None:
-    found = problems(f'{DNAT}to = "10.0.0.1"\ntenant = "red"\n{TENANT}')
-    assert [one.key for one in found] == ["nvi.nvi0.dnat[0].tenant", "tenant.red"]
 
 
 @pytest.mark.parametrize(
@@ -75,13 +44,11 @@ def test_the_target_tenant_is_refused(problems: Callable[..., tuple[Problem, ...
         f'{VIA}ingress = "lan0"\nprotocol = "tcp"\nport = 443\ndscp = 46',
         f"{ROUTE}table = 254",
         f'{ROUTE}action = "prohibit"',
+        f'{STATIC}tenant = "red"\n{TENANT}',
+        f'{SNAT}tenant = "red"\n{TENANT}',
+        f'{DNAT}to = "10.0.0.1"\ntenant = "red"\n{TENANT}',
         f'{SNAT}destination = "!192.0.2.0/24"\nprotocol = "tcp"\nport = 80\ningress = "lan0"',
     ],
 )
-def test_what_is_built_is_taken(loaded: Callable[..., Loaded], text: str) -> None:
+def test_short_ones_are_accepted(loaded: Callable[..., Loaded], text: str) -> None:
     assert loaded(text).configuration.nvis
-
-
-@pytest.mark.parametrize("row", PENDING, ids=lambda row: f"{row.kind.__name__}.{row.key}")
-def test_rows_name_keys_that_exist(row: Pending) -> None:
-    assert not row.key or row.key in [field.key.toml for field in fields_of(row.kind)]
