@@ -139,6 +139,15 @@ class Marks:
         return self.mask & ~self.state_mask & ~self.return_mask
 
     @property
+    def outside_tenants(self) -> tuple[tuple[int, int], ...]:
+        """fwmarks with their masks that match the lanes of what goes to no tenant: main, the
+        uplinks, and the lane without a way out of its own."""
+        return (
+            (self.lane(0), self.state_mask | self.above_uplinks),
+            (self.lane(self.nobody), self.mask),
+        )
+
+    @property
     def return_mask(self) -> int:
         """The return lane in a ct mark."""
         return ((1 << _RETURN_BITS) - 1) << self._shift

@@ -19,23 +19,24 @@ def reverse_rules(daemon: Daemon, nvis: Iterable[Nvi], numbers: Numbers) -> Iter
     the guards would answer. Any answer will do for loose mode; for strict mode it is main's."""
     marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
     nvis = tuple(nvi for nvi in nvis if not nvi.is_loopback)
-    for name in ("lo", *(nvi.peer for nvi in nvis)):
-        yield Rule(
-            4,
-            base + RuleOffset.LANE_NO_WAY,
-            fwmark=marks.lane(0),
-            fwmask=marks.state_mask | marks.above_uplinks,
-            input_interface=name,
-            action="unreachable",
-        )
-    for nvi in nvis[:1]:
-        yield Rule(
-            4,
-            base + RuleOffset.LANE_REVERSE,
-            fwmark=marks.lane(0),
-            fwmask=marks.state_mask | marks.above_uplinks,
-            table=daemon.tables.first + TableOffset.NVIS + numbers.nvis[nvi.name],
-        )
+    for mark, mask in marks.outside_tenants:
+        for name in ("lo", *(nvi.peer for nvi in nvis)):
+            yield Rule(
+                4,
+                base + RuleOffset.LANE_NO_WAY,
+                fwmark=mark,
+                fwmask=mask,
+                input_interface=name,
+                action="unreachable",
+            )
+        for nvi in nvis[:1]:
+            yield Rule(
+                4,
+                base + RuleOffset.LANE_REVERSE,
+                fwmark=mark,
+                fwmask=mask,
+                table=daemon.tables.first + TableOffset.NVIS + numbers.nvis[nvi.name],
+            )
     for nvi in nvis:
         # Nothing comes in by a main end, so nothing else asks this.
         yield Rule(

@@ -118,11 +118,11 @@ def _lane_rules(
         table=pools_table(daemon),
     )
     # Not in the lanes of tenants: main holds the connected networks of all of them.
-    for lane, mask in ((0, marks.state_mask | marks.above_uplinks), (marks.nobody, marks.mask)):
+    for mark, mask in marks.outside_tenants:
         yield Rule(
             family,
             base + RuleOffset.LANE_CONNECTED,
-            fwmark=marks.lane(lane),
+            fwmark=mark,
             fwmask=mask,
             table=names.MAIN_ROUTING_TABLE,
             suppress_prefix_length=0,

@@ -144,8 +144,7 @@ def apart_rules(daemon: Daemon, routes: Iterable[Route], family: Family) -> Iter
         return
     marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
     for offset, mark, mask in (
-        (RuleOffset.LANE_APART, marks.lane(0), marks.state_mask | marks.above_uplinks),
-        (RuleOffset.LANE_APART, marks.lane(marks.nobody), marks.mask),
+        *((RuleOffset.LANE_APART, mark, mask) for mark, mask in marks.outside_tenants),
         (RuleOffset.PASS_APART, marks.passed, marks.state_mask),
     ):
         yield Rule(family, base + offset, fwmark=mark, fwmask=mask, table=table)
