@@ -145,7 +145,7 @@ class Reconciler:
         difference = differ(desired, observed, self._counters).without(
             routes=foreign_routes.keys(),
             nexthops=foreign_nexthops.keys(),
-            redirects=foreign_filters.keys() | self._refused.keys(),
+            redirects=foreign_filters.keys(),
             sysctls=self._refused.keys() | unwritable.keys() | absent,
             table=foreign_table is not None,
         )
@@ -155,7 +155,6 @@ class Reconciler:
             *foreign_nexthops.values(),
             *foreign_filters.values(),
             *unwritable.values(),
-            *self._refused.values(),
             *filter(None, (foreign_table,)),
         }
         return Prepared(
@@ -245,7 +244,7 @@ class Reconciler:
             machine=prepared.machine,
             changes=tuple(prepared.difference.lines()),
             ended_flows=ended,
-            foreign=prepared.foreign,
+            foreign=tuple(sorted({*prepared.foreign, *self._refused.values()})),
             error=None if error is None else str(error),
             permitted=not isinstance(error, NotPermitted),
             announce_error=announce_error,
@@ -282,6 +281,9 @@ class Reconciler:
 
     def _apply(self, prepared: Prepared, daemon: Daemon) -> None:
         self._knows_table = self._knows_table and not prepared.difference.table
+        # What hangs on lo is tried again in each round: modules are loaded, qdiscs go.
+        tried = {each.object.key for each in prepared.difference.redirects}
+        self._refused = {key: why for key, why in self._refused.items() if key not in tried}
         self._refused |= apply.apply(
             prepared.difference,
             prepared.desired.pairs,
@@ -347,6 +349,7 @@ class Reconciler:
         if last is None:
             return []
         difference, desired = prepared.difference, prepared.desired
+        tried = tuple(each for each in difference.redirects if each.object.key not in self._refused)
         found: list[tuple[str, str]] = []
         for kind, changes, wanted_then in (
             ("link", difference.pairs, last.pairs),
@@ -355,7 +358,7 @@ class Reconciler:
             ("route", difference.routes, last.routes),
             ("rule", difference.rules, last.rules),
             ("nexthop", difference.nexthops, last.nexthops),
-            ("filter", difference.redirects, last.redirects),
+            ("filter", tried, last.redirects),
             ("sysctl", difference.sysctls, last.sysctls),
         ):
             then = set(wanted_then)

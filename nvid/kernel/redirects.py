@@ -29,6 +29,7 @@ _RTM_NEWTFILTER, _RTM_DELTFILTER, _RTM_GETTFILTER = 44, 45, 46
 _HEADER = struct.Struct("=BxxxiIII")
 """struct tcmsg: family, interface index, handle, parent, preference and protocol."""
 _CLSACT_HANDLE, _CLSACT = 0xFFFF0000, 0xFFFFFFF1
+_KIND = "clsact"
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _ALL_PROTOCOLS = 0x0300
 """ETH_P_ALL in network byte order."""
@@ -86,10 +87,17 @@ def foreign(indexes: Mapping[str, int], wanted: Iterable[Redirect]) -> dict[str,
 
 def has_qdisc(index: int) -> bool:
     """Whether the interface has a qdisc of filters, whoever made it."""
-    return any(
-        _HEADER.unpack_from(body)[3] == _CLSACT and _HEADER.unpack_from(body)[1] == index
-        for body in rtnetlink.dump(_RTM_GETQDISC, _HEADER.pack(0, index, 0, 0, 0))
-    )
+    return _qdisc(index) is not None
+
+
+def _qdisc(index: int) -> str | None:
+    """The kind of the interface's qdisc of filters; None without one."""
+    for body in rtnetlink.dump(_RTM_GETQDISC, _HEADER.pack(0, index, 0, 0, 0)):
+        _, device, _, parent, _ = _HEADER.unpack_from(body)
+        if (device, parent) == (index, _CLSACT):
+            kind = dict(wire.attributes(body[_HEADER.size :]))[_TCA_KIND]
+            return bytes(kind).rstrip(b"\0").decode()
+    return None
 
 
 def _redirect(found: list[_Filter], index: int) -> Redirect:
@@ -151,6 +159,13 @@ def make(changes: Iterable[Change[Redirect]], indexes: Mapping[str, int]) -> Non
         index = indexes[change.after.device]
         with refusing(change.after):
             _make_qdisc(index)
+        if _qdisc(index) != _KIND:
+            # The one other kind would take the filter, and hang it on the other side.
+            raise KernelRefused(
+                f"{change.after}: there is a qdisc ingress already, which has no egress side; "
+                f"remove it (tc qdisc delete dev {change.after.device} ingress), {_KIND} serves "
+                "for both"
+            )
         if change.before is not None:
             _delete_own(change.before, index)
         try:
@@ -169,7 +184,7 @@ def make(changes: Iterable[Change[Redirect]], indexes: Mapping[str, int]) -> Non
 
 def _make_qdisc(index: int) -> None:
     body = _HEADER.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0)
-    body += wire.attribute(_TCA_KIND, b"clsact\0")
+    body += wire.attribute(_TCA_KIND, _KIND.encode() + b"\0")
     try:
         rtnetlink.change(_RTM_NEWQDISC, body, rtnetlink.CREATE | rtnetlink.EXCLUSIVE)
     except NetlinkError as error:

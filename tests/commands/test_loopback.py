@@ -128,3 +128,19 @@ def test_lo_that_is_down_is_reported_and_taken_up_again(router: Router, over_lo:
     router.namespace.ip("link", "set", "lo", "up")
     wait_until(lambda: over_lo.status()["state"] == "healthy")
     converged(over_lo)
+
+
+def test_what_the_kernel_refuses_is_reported_and_nobody_else_suffers(router: Router) -> None:
+    """The older qdisc for filters has no egress side, and keeps the newer one out."""
+    tc(router, "qdisc add dev lo ingress")
+    nvid = router.nvid(samples.SAMPLES["a pair beside lo"]).start()
+    wait_until(lambda: "there is a qdisc ingress already" in problems(nvid))
+    assert "mirred" not in filters(router)
+    status: Any = nvid.status()
+    assert status["state"] == "degraded"
+    assert "nvi0" in {link.split("@")[0] for link in router.namespace.interfaces()}
+    assert "table inet nvid" in router.namespace.run("nft", "list", "tables").stdout
+    assert plan(nvid) != []
+    tc(router, "qdisc del dev lo ingress")
+    wait_until(lambda: nvid.status()["state"] == "healthy")
+    assert "mirred" in filters(router)
