@@ -40,6 +40,11 @@ class Difference:
     sysctls: tuple[Change[Sysctl], ...] = ()
     table: Transaction = field(default_factory=Transaction)
 
+    def trying(self, refused: Collection[str]) -> Difference:
+        """The same without what the kernel refused before, which is merely tried again."""
+        fresh = tuple(each for each in self.redirects if each.object.key not in refused)
+        return replace(self, redirects=fresh)
+
     def without(
         self,
         *,

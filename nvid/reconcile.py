@@ -37,6 +37,7 @@ from nvid.kernel.netlink import session
 from nvid.kernel.nft import Nft
 from nvid.machine import Machine
 from nvid.observed import Difference, Observed, differ
+from nvid.repairs import repairs_in
 from nvid.state import State
 from nvid.statedir import StateNotKept
 from nvid.transaction import ObservedTable, as_observed
@@ -219,7 +220,9 @@ class Reconciler:
                 seconds=time.monotonic() - started,
             )
         self._last_machine = prepared.machine
-        repairs = tuple(self._repairs(prepared))
+        last = self._last
+        tried = prepared.difference.trying(self._refused)
+        repairs = () if last is None else tuple(repairs_in(tried, prepared.desired, last))
         done = self._carry_out(prepared, configuration)
         return replace(done, repairs=repairs, seconds=time.monotonic() - started)
 
@@ -341,35 +344,6 @@ class Reconciler:
             state.save(self._state_dir, wanted)
         except StateNotKept as error:
             self._state_error = str(error)
-
-    def _repairs(self, prepared: Prepared) -> list[tuple[str, str]]:
-        """The changes to objects that were as wanted after the last round, and were wanted the
-        same then: somebody else has touched them."""
-        last = self._last
-        if last is None:
-            return []
-        difference, desired = prepared.difference, prepared.desired
-        tried = tuple(each for each in difference.redirects if each.object.key not in self._refused)
-        found: list[tuple[str, str]] = []
-        for kind, changes, wanted_then in (
-            ("link", difference.pairs, last.pairs),
-            ("address", difference.addresses, last.addresses),
-            ("neighbour", difference.neighbours, last.neighbours),
-            ("route", difference.routes, last.routes),
-            ("rule", difference.rules, last.rules),
-            ("nexthop", difference.nexthops, last.nexthops),
-            ("filter", tried, last.redirects),
-            ("sysctl", difference.sysctls, last.sysctls),
-        ):
-            then = set(wanted_then)
-            found += [
-                (kind, str(change))
-                for change in changes
-                if (change.after in then if change.after is not None else change.before not in then)
-            ]
-        if last.ruleset == desired.ruleset:
-            found += [("ruleset", words) for words in difference.table.changes]
-        return found
 
     def _end_flows(self, configuration: Configuration, prepared: Prepared) -> int:
         """End flows that the change concerns: those that began untranslated where the table is
