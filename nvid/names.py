@@ -102,6 +102,8 @@ class RuleOffset:
     # Behind everything, so that only the tenants' own packets meet them: a tree of two levels.
     TENANT_GROUPS: Final = 33000  # which group of lanes? on to its rules
     TENANT_LANES: Final = 33001  # + number of the group: the tenants' own tables
+    TENANT_NO_WAY: Final = 34997  # what LANE_NO_WAY is,
+    TENANT_REVERSE: Final = 34998  # and what LANE_REVERSE is
     TENANT_LOST: Final = 34999  # a lane without a table: unreachable
 
 

@@ -60,13 +60,14 @@ def rules(
     nvis, uplinks = tuple(nvis), tuple(uplinks)
     for family in families(machine):
         yield from _route_entry_rules(daemon, nvis, numbers, family)
-        yield from _lane_rules(daemon, nvis, uplinks, numbers, family)
+        yield from _lane_rules(daemon, uplinks, family)
         yield from _guard_rules(daemon, nvis, tenants, numbers, machine, family)
         yield from _own_source_rules(daemon, uplinks, family)
         yield from _last_resort(daemon, uplinks, family)
         apart = apart_routes(daemon, tenants, machine, family, _metric(family))
         yield from apart_rules(daemon, apart, family)
     yield from tenant_rules(daemon, tenants, families(machine))
+    yield from reverse_rules(daemon, nvis, numbers, tenants=bool(tenants))
 
 
 def _route_entry_rules(
@@ -95,13 +96,7 @@ def _route_entry_rules(
         )
 
 
-def _lane_rules(
-    daemon: Daemon,
-    nvis: tuple[Nvi, ...],
-    uplinks: tuple[UplinkState, ...],
-    numbers: Numbers,
-    family: Family,
-) -> Iterator[Rule]:
+def _lane_rules(daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family) -> Iterator[Rule]:
     marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
     yield Rule(
         family,
@@ -134,8 +129,6 @@ def _lane_rules(
         fwmask=marks.mask,
         table=names.MAIN_ROUTING_TABLE,
     )
-    if family == 4:
-        yield from reverse_rules(daemon, nvis, numbers)
     for uplink in uplinks:
         yield Rule(
             family,
@@ -264,7 +257,8 @@ def routes(
             yield from _uplink_routes(daemon, uplink, family, machine, inside)
         for tenant in tenants:
             if tenant.table is not None:
-                last = _last_route(tenant.table, family)
+                # Over IPv4 the rules behind the table have the last word, see reverse_rules.
+                last = _last_route(tenant.table, family) if family == 6 else None
                 yield from tenant_routes(tenant, family, last, _metric(family))
         yield from apart_routes(daemon, tenants, machine, family, _metric(family))
         for nvi in nvis:

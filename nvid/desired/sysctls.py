@@ -38,8 +38,11 @@ def sysctls(
     outside = [uplink.interface for uplink in uplinks if uplink.present]
     inside = [each.name for tenant in tenants for each in tenant.interfaces]
     # Replies come in by an uplink that the main table's default route does not name, and a
-    # tenant's packets by an interface that main knows another tenant's addresses at.
-    for interface in dict.fromkeys((*outside, *inside)):
+    # tenant's packets by an interface that main knows another tenant's addresses at. What enters
+    # an NVI over lo cannot be told from the machine's own, see reverse.reverse_rules.
+    over_lo = [nvi for nvi in nvis if nvi.is_loopback and nvi.local]
+    asked = [each.name for nvi in over_lo for each in machine.enabled(nvi.interfaces)]
+    for interface in dict.fromkeys((*outside, *inside, *asked)):
         yield _loose(interface, machine)
     yield from _reverse_paths(nvis, (*outside, *inside), machine)
     yield from _proxies(proxied, machine)
@@ -90,6 +93,7 @@ def _loopback(machine: Machine) -> Iterator[Sysctl]:
         yield Sysctl(f"net/ipv6/conf/{names.LOOPBACK}/disable_ipv6", "0")
     yield Sysctl(f"{loopback}/accept_local", "1")
     yield _loose(names.LOOPBACK, machine)
+    yield Sysctl(f"{loopback}/src_valid_mark", "1")
     yield Sysctl(f"{loopback}/forwarding", "1")
 
 

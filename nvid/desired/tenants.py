@@ -179,9 +179,11 @@ def apart_routes(
                 )
 
 
-def tenant_routes(tenant: TenantState, family: Family, last: Route, metric: int) -> Iterator[Route]:
+def tenant_routes(
+    tenant: TenantState, family: Family, last: Route | None, metric: int
+) -> Iterator[Route]:
     """The table of a tenant: its connected networks, then the configured routes, whose next hops
-    lie in those, then ``last``. A VRF's table is not nvid's to fill."""
+    lie in those, then ``last`` if there is one. A VRF's table is not nvid's to fill."""
     table = tenant.table
     if table is None or tenant.vrf is not None:
         return
@@ -191,7 +193,8 @@ def tenant_routes(tenant: TenantState, family: Family, last: Route, metric: int)
     for route in tenant.routes:
         if route.to.version == family:
             yield from _configured(tenant, table, route, family, metric)
-    yield last
+    if last is not None:
+        yield last
 
 
 def _is_up(tenant: TenantState, name: str) -> bool:

@@ -32,8 +32,8 @@ def machine(number: int, *addresses: str) -> Machine:
 
 
 def table_of(wanted: Desired, mark: int) -> int | str:
-    """Where the rules lead an IPv4 packet with a mark: the kernel's walk (net/core/fib_rules.c),
-    and how many rules it met, negative."""
+    """Where the rules lead an IPv4 packet with a mark that came out of the peer: the kernel's walk
+    (net/core/fib_rules.c)."""
     rules = sorted((r for r in wanted.rules if r.family == 4), key=lambda rule: rule.priority)
     place = 0
     while place < len(rules):
@@ -50,7 +50,7 @@ def table_of(wanted: Desired, mark: int) -> int | str:
 
 
 def matches(rule: Rule, mark: int) -> bool:
-    return rule.input_interface is None and (
+    return rule.input_interface in (None, "nvi0p") and (
         rule.fwmark is None or mark & rule.fwmask == rule.fwmark
     )
 

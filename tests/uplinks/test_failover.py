@@ -84,6 +84,12 @@ def lab(rp_filter: str) -> Iterator[Lab]:
 class TestReversePaths:
     """Replies come in by what the main table would not have chosen."""
 
+    @pytest.fixture(params=["veth", "loopback"])
+    def backend(self, request: pytest.FixtureRequest) -> str:
+        """What comes back out of lo is asked about like what comes out of a peer."""
+        found: str = request.param
+        return found
+
     @pytest.mark.parametrize("uplinks", [ISP1_PREFERRED, ISP2_PREFERRED], ids=["isp1", "isp2"])
     def test_outwards_by_either_uplink(self, site: Site, family: Family, uplinks: str) -> None:
         site.use(STATIC + SNAT_TO_UPLINK, uplinks=uplinks)
