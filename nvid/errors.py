@@ -49,3 +49,9 @@ class KernelRefused(NvidError):
 
 class ForeignObject(NvidError):
     """An object that nvid needs to own exists already and does not carry nvid's mark."""
+
+
+def in_words(error: NvidError | OSError) -> str:
+    """What stopped a round. An OSError is what a socket or a file answered: too many open files,
+    no memory, a receive buffer that ran over. The next round may fare better."""
+    return str(error) if isinstance(error, NvidError) else f"the system refused: {error}"

@@ -7,7 +7,7 @@ time: the daemon's worker, or a command such as ``nvid plan`` that works without
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -19,7 +19,7 @@ from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers, allocate
 from nvid.desired.ruleset.account import labels_of
 from nvid.desired.uplinks import followed_interfaces
-from nvid.errors import ForeignObject, NotPermitted, NvidError
+from nvid.errors import ForeignObject, NotPermitted, NvidError, in_words
 from nvid.kernel import (
     announce,
     apply,
@@ -48,14 +48,15 @@ class Round:
     """What one round found and did.
 
     ``changes`` are (kind, text); ``repairs`` those among them that mend what somebody else had
-    changed. ``error`` is what stopped the round, in words. ``foreign`` are objects of others where
-    nvid would have its own.
+    changed, ``damage`` the same as values. ``error`` is what stopped the round, in words.
+    ``foreign`` are objects of others where nvid would have its own.
     """
 
     desired: Desired
     machine: Machine
     changes: tuple[tuple[str, str], ...] = ()
     repairs: tuple[tuple[str, str], ...] = ()
+    damage: frozenset[Hashable] = frozenset()
     ended_flows: int = 0
     foreign: tuple[str, ...] = ()
     error: str | None = None
@@ -92,6 +93,7 @@ class Reconciler:
         self._state = kept if kept is not None else State()
         self._knows_numbers = kept is not None
         self._last: Desired | None = None
+        self._unrepaired: tuple[tuple[str, Hashable], ...] = ()
         self._last_machine = Machine()
         self._state_error: str | None = None
         self._refused: dict[str, str] = {}
@@ -211,26 +213,34 @@ class Reconciler:
             self._failing = failing
         try:
             prepared = self.prepare(configuration, look_at_table=look_at_table)
-        except NvidError as failure:
+        except (NvidError, OSError) as failure:
             return Round(
                 desired=self._last or nothing(),
                 machine=self._last_machine,
-                error=str(failure),
+                error=in_words(failure),
                 permitted=not isinstance(failure, NotPermitted),
                 seconds=time.monotonic() - started,
             )
         self._last_machine = prepared.machine
         last = self._last
         tried = prepared.difference.trying(self._refused)
-        repairs = () if last is None else tuple(repairs_in(tried, prepared.desired, last))
+        damage = () if last is None else tuple(repairs_in(tried, prepared.desired, last))
+        damage = tuple(dict.fromkeys((*self._unrepaired, *damage)))
         done = self._carry_out(prepared, configuration)
-        return replace(done, repairs=repairs, seconds=time.monotonic() - started)
+        # What a round that failed has mended is told when all of it is.
+        self._unrepaired, repaired = (damage, ()) if done.error is not None else ((), damage)
+        return replace(
+            done,
+            repairs=tuple((kind, str(what)) for kind, what in repaired),
+            damage=frozenset(repaired),
+            seconds=time.monotonic() - started,
+        )
 
     def _carry_out(self, prepared: Prepared, configuration: Configuration) -> Round:
         """Make the changes, and end the flows that they concern."""
         daemon = configuration.daemon
         ended, announce_error = 0, None
-        error: NvidError | None = None
+        error: NvidError | OSError | None = None
         try:
             self._remember(prepared, daemon)
             if prepared.difference:
@@ -240,7 +250,7 @@ class Reconciler:
             ended += self._end_lost_flows(prepared, Marks(daemon.fwmark_mask))
             self._last, self._before = prepared.desired, configuration
             self._zones_before = dict(prepared.numbers.tenants)
-        except NvidError as failure:
+        except (NvidError, OSError) as failure:
             error = failure
         return Round(
             desired=prepared.desired,
@@ -248,7 +258,7 @@ class Reconciler:
             changes=tuple(prepared.difference.lines()),
             ended_flows=ended,
             foreign=tuple(sorted({*prepared.foreign, *self._refused.values()})),
-            error=None if error is None else str(error),
+            error=None if error is None else in_words(error),
             permitted=not isinstance(error, NotPermitted),
             announce_error=announce_error,
             state_error=self._state_error,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 from nvid.desired import Desired
 from nvid.observed import Difference
@@ -10,9 +10,9 @@ from nvid.observed import Difference
 
 def repairs_in(
     difference: Difference, desired: Desired, last: Desired
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, Hashable]]:
     """The changes to objects that were as wanted after the ``last`` round, and were wanted the
-    same then, as (kind, text): somebody else has touched them."""
+    same then, as (kind, change): somebody else has touched them."""
     for kind, changes, wanted_then in (
         ("link", difference.pairs, last.pairs),
         ("address", difference.addresses, last.addresses),
@@ -26,7 +26,7 @@ def repairs_in(
         then = set(wanted_then)
         for change in changes:
             if change.after in then if change.after is not None else change.before not in then:
-                yield kind, str(change)
+                yield kind, change
     if last.ruleset == desired.ruleset:
         for words in difference.table.changes:
             yield "ruleset", words

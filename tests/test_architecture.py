@@ -76,6 +76,16 @@ def test_a_library_is_known_to_one_package(libraries: tuple[str, ...], home: str
     assert importers(*libraries) <= set(below(home))
 
 
+def test_intervals_are_measured_by_a_clock_that_does_not_jump() -> None:
+    """The wall clock is for what people read: moments, and the age of a flow by the kernel's own
+    wall clock; and what is kept of a trial, beside the clock since the boot."""
+    asking = {name for name, path in MODULES.items() if "time.time()" in path.read_text()}
+    asking |= {name for name, path in MODULES.items() if "=time.time)" in path.read_text()}
+    shown = {"nvid.client.main", "nvid.daemon.report", "nvid.daemon.translations"}
+    kept = {"nvid.daemon.confirmation", "nvid.guardian", "nvid.trial"}
+    assert asking <= shown | kept
+
+
 @pytest.mark.parametrize("module", below("nvid.desired"))
 def test_the_desired_state_knows_no_kernel_and_no_daemon(module: str) -> None:
     forbidden = ("nvid.kernel", "nvid.daemon", "nvid.client", "nvid.reconcile", "nvid.state")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
-from systemd.daemon import notify
+from systemd import daemon
 
 
 def ready(status: str) -> None:
     """The first round is done; ``status`` is shown by ``systemctl status``."""
-    notify(f"READY=1\nSTATUS={_one_line(status)}")
+    _send(f"READY=1\nSTATUS={_one_line(status)}")
+
+
+def _send(text: str) -> None:
+    """Where no socket can be had, systemd hears the next message: NAT goes on without it."""
+    with contextlib.suppress(OSError):
+        daemon.notify(text)
 
 
 def _one_line(text: str) -> str:
@@ -20,22 +27,22 @@ def _one_line(text: str) -> str:
 
 def reloading() -> None:
     """A reload begins; ``ready`` ends it. systemd wants the time with it from 253 on."""
-    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    _send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def status(text: str) -> None:
     """One line that says how it is."""
-    notify(f"STATUS={_one_line(text)}")
+    _send(f"STATUS={_one_line(text)}")
 
 
 def stopping() -> None:
     """The daemon goes down on purpose."""
-    notify("STOPPING=1")
+    _send("STOPPING=1")
 
 
 def alive() -> None:
     """The watchdog may wait again."""
-    notify("WATCHDOG=1")
+    _send("WATCHDOG=1")
 
 
 def watchdog_interval() -> float | None:

@@ -31,6 +31,8 @@ log = structlog.get_logger()
 class Reloads(abc.ABC):
     """Which configuration is in force. What does the rounds is the service itself."""
 
+    _dirty: asyncio.Event
+
     def __init__(self, path: Path, start: Start) -> None:
         self._path = path
         self._begin = start
@@ -88,6 +90,9 @@ class Reloads(abc.ABC):
             await self._work(self._trial.abandon)
             await self._locked_round(EVERYTHING)
             raise NvidError(f"{done.error}; the previous configuration is in force again")
+        if loaded.configuration.daemon.resync != before.configuration.daemon.resync:
+            # The loop still waits for as long as the old one says.
+            self._dirty.set()
         self._history.loaded()
         set_level(loaded.configuration.daemon.log_level)
         await self._work(self._trial.in_force, loaded)

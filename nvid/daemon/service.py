@@ -181,7 +181,7 @@ class Service(Reloads):
         assert self._reconciler is not None
         self._dirty.clear()
         self._kinds = frozenset()
-        culprits, self._culprits = tuple(self._culprits), []
+        known = len(self._culprits)
         configuration = self._loaded.configuration
         self._checks.configure(configuration, self._reconciler.failing)
         done = await self._work(
@@ -195,6 +195,9 @@ class Service(Reloads):
         self._own_interfaces = frozenset(
             interface.index for interface in done.machine.interfaces if interface.ours
         )
+        # Events that came while the round looked may be about what it saw.
+        culprits = tuple(self._culprits)
+        del self._culprits[: None if done.repairs else known]
         self._metrics.durations.observe(done.seconds)
         self._history.note(done, culprits)
         self._report(done, culprits)
@@ -217,10 +220,11 @@ class Service(Reloads):
     def _report(self, done: Round, culprits: tuple[str, ...]) -> None:
         for line in report.lines(self._last, done, culprits)[:_LOGGED_AT_MOST]:
             log.log(line.level, line.text, **line.fields)
-        if done.repairs and self._pace.pause > 1:
+        if done.repairs and self._pace.is_fight:
             log.warning(
                 "somebody keeps undoing repairs; the pauses between them grow",
                 pause_seconds=round(self._pace.pause, 2),
+                culprit=", ".join(culprits) or "unknown",
             )
 
     # What can be asked for (see control.Backend)

@@ -27,9 +27,11 @@ class LinkEnd:
     group: int
     mtu: int = names.PAIR_MTU
     up: bool = True
+    enslaved: bool = False
+    """Part of a bridge, bond or VRF: what comes out of it is not routed by this machine's rules."""
 
     def __str__(self) -> str:
-        state = "up" if self.up else "down"
+        state = ("up" if self.up else "down") + (" enslaved" if self.enslaved else "")
         return f"{self.name} address {self.address} mtu {self.mtu} group {self.group:#x} {state}"
 
 

@@ -166,10 +166,10 @@ def _datagrams(sock: socket.socket) -> Iterator[memoryview | None]:
 
 
 def _process(port: int) -> str | None:
-    """Who sent a request, by its port id: a process id in the programs that matter (netlink(7)),
-    0 for the kernel itself. None for nvid."""
+    """Who sent a request, by its port id: a process id in the programs that matter (netlink(7)).
+    None for nvid, and for 0: the kernel does not say who (of links it never does)."""
     if port == 0:
-        return "the kernel"
+        return None
     # pyroute2 puts the number of the socket above the 22 bits of the process id.
     if port & _LARGEST_PID == os.getpid() or port > _LARGEST_PID:
         return None

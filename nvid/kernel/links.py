@@ -26,7 +26,10 @@ def observe(ipr: IPRoute) -> tuple[Pair, ...]:
         owner = whose(message)
         if owner is not None:
             nvi, side = owner
-            ends.setdefault(nvi, {})[side] = _end(message)
+            found = ends.setdefault(nvi, {})
+            # Somebody may have given another link the same alias: the one with the name counts.
+            if side not in found or message.get("ifname") in (nvi, f"{nvi}p"):
+                found[side] = _end(message)
     return tuple(Pair(nvi, each.get("main"), each.get("peer")) for nvi, each in ends.items())
 
 
@@ -51,6 +54,7 @@ def _end(message: Any) -> LinkEnd:
         group=message.get("group") or 0,
         mtu=message.get("mtu"),
         up=bool(message["flags"] & IFF_UP),
+        enslaved=bool(message.get("master")),
     )
 
 
@@ -103,6 +107,8 @@ def _mend(ipr: IPRoute, before: LinkEnd, after: LinkEnd) -> None:
     }
     if before.alias != after.alias:
         wanted["ifalias"] = after.alias
+    if before.enslaved:
+        wanted["master"] = 0
     if wanted:
         ipr.link("set", index=index, **wanted)
 

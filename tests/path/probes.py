@@ -8,7 +8,7 @@
     probes.py bulk PORT ADDRESS [--octets N]
     probes.py many PORT ADDRESS... [--count N]
     probes.py raw PROTOCOL ADDRESS [--source A]
-    probes.py spray PORT ADDRESS... [--source-port P]
+    probes.py spray PORT ADDRESS... [--source-port P] [--pause SECONDS]
 
 Standard library only. The other end is an observer of tests/lab/peers.py, except for spray.
 """
@@ -244,7 +244,7 @@ def spray(options: argparse.Namespace) -> int:
                 socket.socket(sock.family, socket.SOCK_DGRAM) as fresh,
             ):
                 fresh.sendto(b"fresh", (address, options.port))
-        time.sleep(0.001)
+        time.sleep(options.pause)
 
 
 def raw(options: argparse.Namespace) -> int:
@@ -282,6 +282,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--source")
     parser.add_argument("--source-port", type=int, default=4000)
+    parser.add_argument("--pause", type=float, default=0.001)
     options = parser.parse_args()
     return VERBS[options.verb](options)
 

@@ -237,9 +237,11 @@ class Site:
         return done.stdout.splitlines()
 
     @contextlib.contextmanager
-    def spray(self, namespace: Namespace, *addresses: str) -> Iterator[None]:
-        """Send all the time, about 1,000 datagrams a second to each address."""
-        process = namespace.popen(*PROBES, "spray", str(UDP), *addresses)
+    def spray(self, namespace: Namespace, *addresses: str, pause: float = 0.001) -> Iterator[None]:
+        """Send all the time, two datagrams to each address every ``pause`` seconds: one of a flow
+        that goes on, and one of a new flow."""
+        words = ("spray", str(UDP), *addresses, "--pause", str(pause))
+        process = namespace.popen(*PROBES, *words)
         try:
             yield
         finally:

@@ -34,6 +34,7 @@ def guards(plan: Plan) -> Ruleset:
                     f"{TO_PEER} drop",
                     *tenants.forward_guard(plan),
                     *stray,
+                    *_replies_stay_inside(plan),
                 ),
                 Hook("filter", "forward", BEFORE_FILTERS),
             ),
@@ -49,4 +50,17 @@ def guards(plan: Plan) -> Ruleset:
                 ),
             ),
         ),
+    )
+
+
+def _replies_stay_inside(plan: Plan) -> tuple[str, ...]:
+    """The network of a flow's client may go away, with its interface. A reply then would follow
+    main's default route to a provider, with the client's own address for its destination."""
+    if not plan.uplinks:
+        return ()
+    marks = plan.marks
+    names = ", ".join(f'"{name}"' for name in sorted({each.interface for each in plan.uplinks}))
+    return (
+        f"meta mark & {marks.mask:#010x} == {marks.lane(0):#010x} ct direction reply "
+        f"ct status snat oifname {{ {names} }} {drop('wrong_uplink')}",
     )
