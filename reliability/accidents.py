@@ -296,7 +296,8 @@ ACCIDENTS: tuple[Accident, ...] = (
         (
             "nft flush ruleset",
             "ip rule flush; ip -6 rule flush",
-            "ip route flush proto 77 table all; ip -6 route flush proto 77 table all || true",
+            "ip route flush proto 77 table all || true",
+            "ip -6 route flush proto 77 table all || true",
             "ip link delete nvi0",
         ),
         culprit="nft (pid ",

@@ -67,7 +67,9 @@ def deaths(bench: Bench, rounds: int, seed: int) -> Endured:
                     site.nvid.write((many, few)[number // 3 % 2])
                     site.nvid.hang_up()
                 else:
-                    bench.shell(("ip link delete nvi0", "ip route flush proto 77 table all"))
+                    bench.shell(
+                        ("ip link delete nvi0", "ip route flush proto 77 table all || true")
+                    )
                 time.sleep(chance.uniform(0, 0.25))
                 site.nvid.kill()
             site.nvid.start()
@@ -96,8 +98,10 @@ def reloads(bench: Bench, rounds: int) -> Endured:
 
 
 def flaps(bench: Bench, rounds: int) -> Endured:
-    """The provider's end of a wire goes down and up, as fast as it can."""
+    """The provider's end of a wire goes down and up, as fast as it can. The flows of an uplink that
+    is lost are ended on purpose, so there are none but new ones."""
     bench.ready("1h")
+    bench.stop_flows()
     isp1 = bench.site.isp1
     isp1.sysctl("net.ipv6.conf.wan.keep_addr_on_down", 1)
 
