@@ -69,7 +69,11 @@ class Nft:
             raise _refusal(errors)
         if not output:
             return []
-        found: list[dict[str, Any]] = msgspec.json.decode(output)["nftables"]
+        try:
+            found: list[dict[str, Any]] = msgspec.json.decode(output)["nftables"]
+        except msgspec.DecodeError as error:
+            # Seen while somebody took a table away meanwhile: half a list, and no error.
+            raise KernelRefused(f"nftables: what '{command}' prints is no JSON: {error}") from error
         _give_back_memory(len(output))
         return found
 
