@@ -196,6 +196,8 @@ class Service(Reloads):
             interface.index for interface in done.machine.interfaces if interface.ours
         )
         # Events that came while the round looked may be about what it saw.
+        self._on_events(self._watch.read_routing)
+        self._on_events(self._watch.read_netfilter)
         culprits = tuple(self._culprits)
         del self._culprits[: None if done.repairs else known]
         self._metrics.durations.observe(done.seconds)
