@@ -199,7 +199,9 @@ class Service(Reloads):
         self._on_events(self._watch.read_routing)
         self._on_events(self._watch.read_netfilter)
         culprits = tuple(self._culprits)
-        del self._culprits[: None if done.repairs else known]
+        if done.error is None or done.repairs:
+            # A look that failed leaves the blame to the round that repairs.
+            del self._culprits[: None if done.repairs else known]
         self._metrics.durations.observe(done.seconds)
         self._history.note(done, culprits)
         self._report(done, culprits)
