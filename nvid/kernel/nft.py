@@ -20,6 +20,7 @@ from nvid.errors import KernelRefused, NotPermitted
 from nvid.kernel import encoded
 
 _LARGE = 1 << 20
+_ATTEMPTS = 5
 _libc = ctypes.CDLL(None)
 
 
@@ -59,23 +60,36 @@ class Nft:
 
     def show(self, command: str, *, elements: bool = True) -> list[dict[str, Any]] | None:
         """What a ``list`` command prints, or None where the object does not exist. Without
-        ``elements`` those of maps and sets are left out."""
+        ``elements`` those of maps and sets are left out. Raises KernelRefused."""
+        for attempt in range(_ATTEMPTS):
+            output = self._list(command, elements=elements)
+            if not output:
+                return None if output is None else []
+            try:
+                found: list[dict[str, Any]] = msgspec.json.decode(output)["nftables"]
+            except msgspec.DecodeError as error:
+                # Once in some thousand lists, and more often while somebody changes tables:
+                # libnftables 1.0.6 prints half a list, and calls it a success.
+                if attempt + 1 == _ATTEMPTS:
+                    raise KernelRefused(
+                        f"nftables: what '{command}' prints is no JSON: {error}; it ends in "
+                        f"{output[-80:]!r}"
+                    ) from error
+            else:
+                _give_back_memory(len(output))
+                return found
+        raise AssertionError("unreachable")
+
+    def _list(self, command: str, *, elements: bool) -> str | None:
+        """What nft prints; None where the object does not exist."""
         self._nft.set_terse_output(not elements)
         with _quiet():
             status, output, errors = self._nft.cmd(command)
-        if status != 0:
-            if "No such file or directory" in errors:
-                return None
-            raise _refusal(errors)
-        if not output:
-            return []
-        try:
-            found: list[dict[str, Any]] = msgspec.json.decode(output)["nftables"]
-        except msgspec.DecodeError as error:
-            # Seen while somebody took a table away meanwhile: half a list, and no error.
-            raise KernelRefused(f"nftables: what '{command}' prints is no JSON: {error}") from error
-        _give_back_memory(len(output))
-        return found
+        if status == 0:
+            return str(output)
+        if "No such file or directory" in errors:
+            return None
+        raise _refusal(errors)
 
 
 @contextmanager
