@@ -5,8 +5,9 @@ Each answers (data for --json, text, exit status) and prints nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -101,15 +102,16 @@ def explain(path: Path, packet: Packet) -> Answer:
     kept = state.load(configuration.daemon.state_dir) or State()
     with session() as ipr:
         found = facts.look(ipr, kept.sysctls, followed_interfaces(configuration))
+        machine = replace(found.machine, failing=kept.failing_by_family)
         numbers = allocate(configuration, kept.numbers)
-        uplinks = uplink_states(configuration, found.machine, numbers)
+        uplinks = uplink_states(configuration, machine, numbers)
         plan = Plan(
             configuration.daemon,
             configuration.nvis,
             uplinks,
             numbers,
-            found.machine,
-            tenant_states(configuration, found.machine, numbers),
+            machine,
+            tenant_states(configuration, machine, numbers),
         )
 
         def ask(destination: IPAddress, source: IPAddress, mark: int) -> Lookup:
@@ -179,8 +181,9 @@ def down(path: Path) -> Answer:
             protocol=window.protocol,
         )
     with statedir.take(daemon.state_dir, _PATIENCE):
-        guardian.abandon(daemon.state_dir)
         removed = Reconciler(daemon.state_dir).remove_everything(daemon)
+        with contextlib.suppress(statedir.StateNotKept):
+            guardian.abandon(daemon.state_dir)
     texts = [text for _, text in removed]
     return Answer({"removed": texts}, "\n".join(texts))
 

@@ -6,6 +6,7 @@ time: the daemon's worker, or a command such as ``nvid plan`` that works without
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from nvid import ending, failover, state
 from nvid.configuration.types import Configuration, Daemon
 from nvid.desired import Desired, desired_state, nothing
 from nvid.desired.marks import Marks
-from nvid.desired.numbers import Numbers, allocate
+from nvid.desired.numbers import Numbers, allocate, without_moved
 from nvid.desired.ruleset.account import labels_of
 from nvid.desired.uplinks import followed_interfaces
 from nvid.errors import ForeignObject, NotPermitted, NvidError, in_words
@@ -134,6 +135,8 @@ class Reconciler:
             previous = self._state.numbers
             if not self._knows_numbers:
                 previous = facts.numbers_in_kernel(ipr, configuration, found)
+            if self._before is not None:
+                previous = without_moved(previous, self._before, configuration)
             numbers = allocate(configuration, previous)
             foreign_rules = rules.foreign(ipr, daemon.protocol, daemon.rule_priority)
             machine = replace(found.machine, failing=self._failing)
@@ -282,7 +285,9 @@ class Reconciler:
         conntrack.end(conntrack.MarkFilter(marks.bound, marks.state_mask), lambda _: True)
         self._state = State()
         self._last = None
-        state.forget(self._state_dir)
+        with contextlib.suppress(StateNotKept):
+            # What stays on a disk that cannot be written says what is so now: nothing to restore.
+            state.forget(self._state_dir)
         return tuple(prepared.difference.lines())
 
     def read_counters(self) -> dict[str, tuple[int, int]]:

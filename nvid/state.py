@@ -14,7 +14,7 @@ import msgspec
 from nvid.configuration.types import Daemon
 from nvid.desired.numbers import Numbers
 from nvid.errors import NvidError
-from nvid.statedir import replace
+from nvid.statedir import remove, replace
 
 _NAME = "state.json"
 
@@ -111,5 +111,5 @@ def save(directory: str, state: State) -> None:
 
 
 def forget(directory: str) -> None:
-    """Remove the kept state: nvid owns nothing any more."""
-    (Path(directory) / _NAME).unlink(missing_ok=True)
+    """Remove the kept state: nvid owns nothing any more. Raises StateNotKept."""
+    remove(Path(directory) / _NAME)

@@ -131,6 +131,11 @@ class Confirmation:
         self._refuse(running.digest)
         return previous
 
+    def give_up(self, running: Loaded) -> None:
+        """Everything is being removed: what is on trial counts as refused, and nothing follows."""
+        self._refuse(running.digest)
+        self.finish()
+
     def _refuse(self, digest: str) -> None:
         """A full disk must not be in the way: the trial that is written down stays then, and a
         start goes the same way back."""

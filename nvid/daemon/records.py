@@ -83,7 +83,7 @@ class TranslationRecords:
             return
         self._write(
             f"translation {event.what}",
-            nvi=self._nvis[snat.key_path],
+            nvi=self._nvis.get(snat.key_path),
             translation=snat.label,
             protocol=flow.protocol,
             source=flow.source,

@@ -68,6 +68,8 @@ class Reloads(abc.ABC):
     @contextlib.asynccontextmanager
     async def _reloading(self) -> AsyncIterator[None]:
         async with self._lock:
+            if self._history.removed:
+                raise NvidError("nvid is ending: everything was removed; start it again")
             notify.reloading()
             try:
                 yield
@@ -192,8 +194,7 @@ class Reloads(abc.ABC):
         """Remove everything. A trial ends with that, and nothing is put back."""
         assert self._reconciler is not None
         if self._trial.pending is not None:
-            await self._work(self._trial.refuse, self._loaded)
-            await self._work(self._trial.finish)
+            await self._work(self._trial.give_up, self._loaded)
         removed = await self._work(
             self._reconciler.remove_everything, self._loaded.configuration.daemon
         )

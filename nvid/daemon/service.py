@@ -36,6 +36,7 @@ from nvid.known import known_reconciler
 from nvid.reconcile import Round
 from nvid.trial import Start
 
+_CULPRITS_AT_MOST = 20
 _LOGGED_AT_MOST = 20
 
 P = ParamSpec("P")
@@ -152,7 +153,7 @@ class Service(Reloads):
                 self._history.overruns += 1
                 log.warning("events were lost, looking at everything")
             if event.culprit is not None and event.culprit not in self._culprits:
-                self._culprits.append(event.culprit)
+                self._culprits = [*self._culprits, event.culprit][-_CULPRITS_AT_MOST:]
         if self._kinds:
             self._dirty.set()
 
@@ -201,7 +202,7 @@ class Service(Reloads):
         culprits = tuple(self._culprits)
         if done.error is None or done.repairs:
             # A look that failed leaves the blame to the round that repairs.
-            del self._culprits[: None if done.repairs else known]
+            self._culprits = [] if done.repairs else self._culprits[known:]
         self._metrics.durations.observe(done.seconds)
         self._history.note(done, culprits)
         self._report(done, culprits)

@@ -81,7 +81,17 @@ def desired_state(configuration: Configuration, machine: Machine, numbers: Numbe
         routes=tuple(
             dict.fromkeys(routing.routes(daemon, owned, uplinks, tenants, numbers, machine))
         ),
-        rules=tuple(routing.rules(daemon, configuration.nvis, uplinks, tenants, numbers, machine)),
+        rules=tuple(
+            routing.rules(
+                daemon,
+                configuration.nvis,
+                uplinks,
+                tenants,
+                numbers,
+                machine,
+                [nvi.name for nvi in owned],
+            )
+        ),
         nexthops=tuple(routing.nexthops(owned, machine)),
         redirects=tuple(routing.redirects(daemon, owned)),
         sysctls=_once(sysctls(configuration, owned, uplinks, tenants, all_proxied, machine)),

@@ -8,7 +8,7 @@ still shows (``kernel.facts``); new ones avoid those that were in use a moment a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from nvid import names
@@ -49,7 +49,7 @@ def allocate(configuration: Configuration, previous: Numbers) -> Numbers:
     tables = _allocate(
         named_tables(configuration),
         previous.tables,
-        range(1, names.TABLE_LANES + 1),
+        range(1, _largest_table(configuration) + 1),
         {marks.table(0) - lane for lane in kept.values()},
     )
     return Numbers(
@@ -72,11 +72,37 @@ def allocate(configuration: Configuration, previous: Numbers) -> Numbers:
     )
 
 
+def without_moved(previous: Numbers, before: Configuration, after: Configuration) -> Numbers:
+    """The previous numbers, but uplinks that have another interface now get new ones: behind it is
+    another provider, which would see the flows of the old lane with a source that is not its own.
+    """
+    interfaces = {uplink.name: uplink.interface for uplink in before.uplinks}
+    moved = {
+        uplink.name
+        for uplink in after.uplinks
+        if interfaces.get(uplink.name, uplink.interface) != uplink.interface
+    }
+    # Under a name that nobody can have, the number is still one of a moment ago.
+    uplinks = {
+        f"{name} moved" if name in moved else name: number
+        for name, number in previous.uplinks.items()
+    }
+    return replace(previous, uplinks=uplinks)
+
+
 def largest_uplink(configuration: Configuration) -> int:
     """The largest lane of an uplink: a narrow mask has few lanes, and those at the top are
     taken."""
     taken = names.SPECIAL_LANES + len(named_tables(configuration))
     return min(names.UPLINK_LANES, Marks(configuration.daemon.fwmark_mask).nobody - taken)
+
+
+def _largest_table(configuration: Configuration) -> int:
+    """The largest number of a table that route entries name: its lane must lie above all lanes of
+    uplinks. A narrow mask has no room to avoid recent numbers."""
+    lanes = Marks(configuration.daemon.fwmark_mask).nobody - names.SPECIAL_LANES
+    roomy = lanes >= names.UPLINK_LANES + names.TABLE_LANES
+    return names.TABLE_LANES if roomy else len(named_tables(configuration))
 
 
 def nvi_table(daemon: Daemon, number: int) -> int:

@@ -15,8 +15,10 @@ from nvid.names import RuleOffset
 def reverse_rules(
     daemon: Daemon, nvis: Iterable[Nvi], numbers: Numbers, *, tenants: bool
 ) -> Iterator[Rule]:
-    """For rp_filter, which IPv6 has not: it looks up the source of a forwarded packet as if that
-    came in by the interface where the packet leaves (net/ipv4/fib_frontend.c,
+    """``nvis`` are those that can be crossed.
+
+    For rp_filter, which IPv6 has not: it looks up the source of a forwarded packet as if that came
+    in by the interface where the packet leaves (net/ipv4/fib_frontend.c,
     __fib_validate_source), with the packet's mark where src_valid_mark says so. Without the mark
     the guards would answer. Any answer will do for loose mode; for strict mode it is main's.
 
@@ -24,13 +26,15 @@ def reverse_rules(
     that crossed one, and all questions of the table's own (they are asked as if by the machine
     itself), have found nothing then."""
     marks, nvis = Marks(daemon.fwmark_mask), tuple(nvis)
+    every_lane = ((marks.in_lane, marks.state_mask),)
     asked = [
         (RuleOffset.LANE_NO_WAY, RuleOffset.LANE_REVERSE, mark, mask)
-        for mark, mask in marks.outside_tenants
+        for mark, mask in (marks.outside_tenants if tenants else every_lane)
     ]
     if tenants:
+        # Lanes of tenants, and of tables that route entries name, get there.
         offsets = RuleOffset.TENANT_NO_WAY, RuleOffset.TENANT_REVERSE
-        asked.append((*offsets, marks.in_lane, marks.state_mask))
+        asked += [(*offsets, mark, mask) for mark, mask in every_lane]
     peers = [nvi.peer for nvi in nvis if not nvi.is_loopback]
     for no_way, reverse, mark, mask in asked if nvis else ():
         for name in (names.LOOPBACK, *peers):

@@ -55,19 +55,22 @@ def rules(
     tenants: tuple[TenantState, ...],
     numbers: Numbers,
     machine: Machine,
+    owned: Collection[str],
 ) -> Iterator[Rule]:
-    """All rules, in the order of their priorities; see ``names.RuleOffset`` for the story."""
+    """All rules, in the order of their priorities; see ``names.RuleOffset`` for the story.
+    ``owned`` names the NVIs that can be crossed."""
     nvis, uplinks = tuple(nvis), tuple(uplinks)
     for family in families(machine):
         yield from _route_entry_rules(daemon, nvis, numbers, family)
-        yield from _lane_rules(daemon, uplinks, family)
+        yield from _lane_rules(daemon, uplinks, numbers, family)
         yield from _guard_rules(daemon, nvis, tenants, numbers, machine, family)
         yield from _own_source_rules(daemon, uplinks, family)
         yield from _last_resort(daemon, uplinks, family)
         apart = apart_routes(daemon, tenants, machine, family, _metric(family))
         yield from apart_rules(daemon, apart, family)
     yield from tenant_rules(daemon, tenants, families(machine))
-    yield from reverse_rules(daemon, nvis, numbers, tenants=bool(tenants))
+    crossable = (nvi for nvi in nvis if nvi.name in owned)
+    yield from reverse_rules(daemon, crossable, numbers, tenants=bool(tenants))
 
 
 def _route_entry_rules(
@@ -96,7 +99,9 @@ def _route_entry_rules(
         )
 
 
-def _lane_rules(daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family) -> Iterator[Rule]:
+def _lane_rules(
+    daemon: Daemon, uplinks: tuple[UplinkState, ...], numbers: Numbers, family: Family
+) -> Iterator[Rule]:
     marks, base = Marks(daemon.fwmark_mask), daemon.rule_priority
     yield Rule(
         family,
@@ -113,7 +118,8 @@ def _lane_rules(daemon: Daemon, uplinks: tuple[UplinkState, ...], family: Family
         table=pools_table(daemon),
     )
     # Not in the lanes of tenants: main holds the connected networks of all of them.
-    for mark, mask in marks.outside_tenants:
+    tables = ((marks.lane(marks.table(each)), marks.mask) for each in numbers.tables.values())
+    for mark, mask in (*marks.outside_tenants, *tables):
         yield Rule(
             family,
             base + RuleOffset.LANE_CONNECTED,

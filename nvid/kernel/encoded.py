@@ -46,6 +46,10 @@ _UPDATE = re.compile(r"update @(\w+) \{ (.+) : (.+) \}")
 _BLOCK = re.compile(r"snat ip6 interval to ip6 saddr map @(\w+)")
 
 
+_PORTION = 100
+"""Rules in one batch: the acknowledgements of 300 do not fit into a socket's buffer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A rule as netlink attributes, and as text for errors."""
@@ -64,11 +68,17 @@ def divide(text: str) -> tuple[str, tuple[Encoded, ...]]:
 
 
 def append(rules: Iterable[Encoded]) -> None:
-    """Add the rules to the ends of their chains: all of them or none.
+    """Add the rules to the ends of their chains, in portions that a socket takes.
 
     Raises KernelRefused or NotPermitted with the kernel's reason and the rule's text.
     """
     rules = tuple(rules)
+    for first in range(0, len(rules), _PORTION):
+        _append(rules[first : first + _PORTION])
+
+
+def _append(rules: tuple[Encoded, ...]) -> None:
+    """All of them or none."""
     batch = [_message(_BATCH_BEGIN, 0, 0, _header(0, _SUBSYSTEM_NFTABLES))]
     for number, rule in enumerate(rules, 1):
         flags = _CREATE_AND_APPEND | _ACKNOWLEDGE

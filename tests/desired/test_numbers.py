@@ -121,3 +121,22 @@ def test_lanes_of_uplinks_and_of_routes_do_not_meet(width: int, tables: int) -> 
     assert len(said) == tables + 3
     assert min(said) > largest_uplink(wanted)
     assert max(said) < marks.refused < marks.nobody
+
+
+@given(st.lists(st.sets(st.integers(1000, 1020), max_size=6), max_size=5), st.integers(10, 12))
+def test_tables_stay_above_uplinks_while_they_change(named: list[set[int]], width: int) -> None:
+    """A narrow mask has no room to avoid the numbers of a moment ago."""
+    marks, numbers = Marks((1 << width) - 1), Numbers()
+    daemon = Daemon(fwmark_mask=marks.mask)
+    for tables in named:
+        routes = tuple(Route(table=table) for table in tables)
+        nvi = Nvi("nvi0", interfaces=(), routes=routes)
+        wanted = Configuration(
+            daemon=daemon,
+            uplinks=tuple(Uplink(f"u{n}", interface="w", gateways=()) for n in range(3)),
+            nvis=(nvi,),
+        )
+        numbers = allocate(wanted, numbers)
+        lanes = {marks.table(number) for number in numbers.tables.values()}
+        assert len(lanes) == len(tables)
+        assert min(lanes, default=99) > max(numbers.uplinks.values())

@@ -172,6 +172,39 @@ def test_what_main_knows_more_precisely_goes_there(
     assert found.address == family.pool(8)
 
 
+def test_an_uplink_on_another_interface_takes_no_flow_along(site: Site, family: Family) -> None:
+    """Its lane stays; behind the other interface is another provider."""
+    one = ISP1_PREFERRED.partition("[uplink.isp2]")[0]
+    other = one.replace("wan0", "wan1").replace(
+        '"203.0.113.254", "2001:db8:1::fe"', '"192.0.2.254", "2001:db8:2::fe"'
+    )
+    site.use(SNAT_TO_UPLINK, uplinks=one)
+    flow = site.client.long_flow(family.server, UDP, "udp")
+    site.use(SNAT_TO_UPLINK, uplinks=other)
+    flow.wait_for_answers()
+    assert [each.address for each in flow.stop().sources] == [family.wan0, family.wan1]
+
+
+@pytest.mark.parametrize("rp_filter", ["1", "2"])
+def test_a_table_without_a_default_route_where_rp_filter_is_on(
+    site: Site, family: Family, rp_filter: str
+) -> None:
+    """The kernel asks for the source of what comes back, with the mark of the table's lane."""
+    version, gateway = f"-{family.version}", family.gateways[0]
+    site.router.ip(
+        version, "route", "add", family.server, "via", gateway, "dev", "wan0", "table", "4300"
+    )
+    key = "net/ipv4/conf/all/rp_filter"
+    before = site.router.sysctl(key)
+    site.router.sysctl(key, rp_filter)
+    try:
+        site.use(f"{SNAT_TO_UPLINK}\n[[nvi.nvi0.route]]\ntable = 4300\n")
+        assert site.client.ask_tcp(family.server, TCP).address == family.wan0
+    finally:
+        site.router.sysctl(key, before)
+        site.router.ip(version, "route", "flush", "table", "4300")
+
+
 class TestAnUplinkThatIsDown:
     """What is bound to it is refused, and never sent by another."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from nvid import names
 from nvid.configuration.blocks import DEFAULT_PORTS, blocks
 from nvid.configuration.translations import Snat, Static
 from nvid.configuration.types import Nvi
@@ -286,7 +287,13 @@ def _limit_objects(nvi: Nvi) -> Ruleset:
 
 
 def _named_uplink(plan: Plan, name: str) -> list[str]:
-    return [f"goto source_{plan.uplink(name).lane}"]
+    """Of a family that the uplink has no address of, the entry's own last word decides."""
+    uplink = plan.uplink(name)
+    return [
+        f"meta nfproto {NFPROTO[family]} goto source_{uplink.lane}"
+        for family in FAMILIES
+        if family in uplink.addresses
+    ]
 
 
 def _picked_uplink(plan: Plan, nvi: Nvi) -> Iterator[str]:
@@ -326,7 +333,8 @@ def uplink_sources(plan: Plan) -> Iterator[Chain]:
     """For each uplink: note its lane in the flow, and translate to its address. A flow to a tenant
     keeps that lane: the address is only what it is seen from there."""
     marks = plan.marks
-    undecided = f"ct mark & {marks.forward_mask:#010x} == 0 " if plan.tenants else ""
+    tenants = marks.forward_mask & ~marks.forward_lane(names.UPLINK_LANES)
+    undecided = f"ct mark & {tenants:#010x} == 0 " if plan.tenants else ""
     for uplink in plan.uplinks:
         lane = set_ct_mark(marks, marks.forward_mask, marks.forward_lane(uplink.lane))
         rules = (undecided + lane, *_own_address(uplink), drop("no_uplink"))

@@ -181,7 +181,9 @@ def test_an_uplink_is_picked_before_its_address_is_used(on_failure: str, last: s
 
 
 def test_a_named_uplink_is_the_one() -> None:
-    assert "goto source_2" in entry_chain(ruleset(snat('"uplink:isp2"'))).rules
+    found = entry_chain(ruleset(snat('"uplink:isp2"'))).rules
+    assert "meta nfproto ipv4 goto source_2" in found
+    assert "meta nfproto ipv6 goto source_2" in found
 
 
 def test_entries_by_source_alone_are_one_lookup() -> None:
