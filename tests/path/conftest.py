@@ -8,10 +8,12 @@ own, and the test fails if they counted any.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from tests.effort import EFFORT
 from tests.lab import Lab
 from tests.path.site import IPV4, IPV6, Family, Site
 
@@ -64,6 +66,30 @@ def family(request: pytest.FixtureRequest) -> Family:
     """The addresses of one family."""
     found: Family = request.param
     return found
+
+
+_WHOLE = ("test_snat", "test_static", "test_dnat", "test_loopback", "test_route_keys")
+"""Files that run over both backends times both paths. All others run over both backends and both
+paths, but not over every pair of them, which would take twice as long."""
+_LEFT_OUT = (("veth", "every-packet"), ("loopback", "first-packet"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With NVID_TEST_EFFORT above 1, every pair of backend and path is tried."""
+    if EFFORT > 1:
+        return
+    dropped = [each for each in items if _is_left_out(each)]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        left_out = set(dropped)
+        items[:] = [each for each in items if each not in left_out]
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    if item.path.parent != Path(__file__).parent or item.path.stem in _WHOLE:
+        return False
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return (params.get("backend"), params.get("path")) in _LEFT_OUT
 
 
 @pytest.hookimpl(wrapper=True)
