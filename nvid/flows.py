@@ -108,6 +108,27 @@ def concerned(
     return lambda flow: any(question.concerns(flow) for question in questions)
 
 
+def made_by(
+    label: str,
+    configuration: Configuration,
+    own: Iterable[IPAddress],
+    bits: Mapping[str, int] = NO_BITS,
+    zones: Mapping[str, int] = NO_BITS,
+) -> Callable[[Flow], bool] | None:
+    """Tells the flows of the translations with this name or label, as if these were taken away;
+    None when there are none. The rest is as for ``concerned``."""
+    without = tuple(
+        replace(
+            nvi,
+            statics=tuple(each for each in nvi.statics if each.label != label),
+            dnats=tuple(each for each in nvi.dnats if each.label != label),
+            snats=tuple(each for each in nvi.snats if each.label != label),
+        )
+        for nvi in configuration.nvis
+    )
+    return concerned(configuration, replace(configuration, nvis=without), own, bits, zones)
+
+
 class Spaces:
     """Which address space a flow began in, by its zone."""
 

@@ -288,7 +288,7 @@ def _clear(arguments: argparse.Namespace) -> int:
     """Without a filter it would end everything; that must be said (--nvi NAME)."""
     wanted = _filter(arguments)
     if not wanted:
-        message = "say which flows: --nvi, --source, --destination, --protocol, --uplink, --tenant"
+        message = "say which flows: " + ", ".join(f"--{name}" for name in options.FILTERS)
         return _complain(arguments, message, BAD)
     ended = call(arguments.socket, "Clear", wanted=wanted)["ended"]
     _print(arguments, {"ended": ended}, f"{ended} flows ended")

@@ -83,6 +83,7 @@ FILTERS = {
     "protocol": ("NAME", "of this protocol: tcp, udp, icmp ..."),
     "uplink": ("NAME", "that leave or came in by this uplink"),
     "tenant": ("NAME", "of this tenant"),
+    "translation": ("NAME", "of this entry, as `nvid statistics` names it"),
 }
 
 

@@ -258,7 +258,11 @@ class Service(Reloads):
 
     def _flows(self) -> Flows:
         assert self._reconciler is not None
-        return Flows(self._loaded.configuration, self._reconciler.numbers)
+        configuration, numbers = self._loaded.configuration, self._reconciler.numbers
+        if self._last is None:
+            return Flows(configuration, numbers)
+        uplinks, own = self._last.desired.uplinks, self._last.machine.addresses()
+        return Flows(configuration, numbers, uplinks, own)
 
     async def statistics(self) -> Statistics:
         """All counters, read anew when that is quick."""

@@ -4,19 +4,21 @@ Annotations are not postponed here: asyncvarlink 0.3 reads them as they are.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 from itertools import islice
 
 from nvid.configuration.types import Configuration
-from nvid.configuration.values import IPNetwork
+from nvid.configuration.values import IPAddress, IPNetwork
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
+from nvid.desired.ruleset.account import labels_of
 from nvid.desired.ruleset.classify import nvi_label
 from nvid.desired.ruleset.words import PROTOCOL_NUMBERS
+from nvid.desired.uplinks import UplinkState
 from nvid.errors import NvidError
-from nvid.flows import Flow
+from nvid.flows import Flow, made_by
 from nvid.kernel import conntrack
 
 BATCH = 256
@@ -65,12 +67,21 @@ class Filter:
     protocol: str | None = None
     uplink: str | None = None
     tenant: str | None = None
+    translation: str | None = None
 
 
 class Flows:
-    """Reads flows under one configuration."""
+    """Reads flows under one configuration, and the state of uplinks and addresses with it."""
 
-    def __init__(self, configuration: Configuration, numbers: Numbers) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        numbers: Numbers,
+        uplinks: tuple[UplinkState, ...] = (),
+        own: Iterable[IPAddress] = (),
+    ) -> None:
+        self._configuration, self._zones, self._own = configuration, numbers.tenants, tuple(own)
+        self._bits = labels_of(configuration.nvis, uplinks)
         self._marks = Marks(configuration.daemon.fwmark_mask)
         self._uplinks = {lane: name for name, lane in numbers.uplinks.items()}
         self._tenants = {lane: name for name, lane in numbers.tenants.items()}
@@ -96,6 +107,7 @@ class Flows:
     def _chooser(self, wanted: Filter) -> Callable[[Flow], bool]:
         source, destination = _network(wanted.source), _network(wanted.destination)
         protocol = None if wanted.protocol is None else _protocol(wanted.protocol)
+        by_entry = None if wanted.translation is None else self._made_by(wanted.translation)
 
         def chosen(flow: Flow) -> bool:
             return (
@@ -103,6 +115,7 @@ class Flows:
                 and (wanted.uplink is None or wanted.uplink in self._both_uplinks(flow))
                 and (wanted.tenant is None or wanted.tenant in self._both_tenants(flow))
                 and (protocol is None or flow.protocol == protocol)
+                and (by_entry is None or by_entry(flow))
                 and (source is None or flow.source in source or flow.reply_destination in source)
                 and (
                     destination is None
@@ -112,6 +125,12 @@ class Flows:
             )
 
         return chosen
+
+    def _made_by(self, label: str) -> Callable[[Flow], bool]:
+        made = made_by(label, self._configuration, self._own, self._bits, self._zones)
+        if made is None:
+            raise NvidError(f"there is no translation {label}; 'nvid statistics' names them")
+        return made
 
     def _translation(self, flow: Flow, now: float) -> Translation:
         return Translation(

@@ -135,6 +135,19 @@ class TestClear:
         assert (done.returncode, json.loads(done.stdout)) == (0, {"ended": 1})
         assert ports(translations(site)) == {8004}
 
+    def test_the_flows_of_one_translation(self, site: Site) -> None:
+        lan = {8001, 8002, 8003, 8004} - ports(translations(site, "--translation", "dmz"))
+        assert lan
+        assert ports(translations(site, "--translation", "lan")) <= lan
+        done = clear(site, "--translation", "dmz")
+        assert done.returncode == 0
+        assert ports(translations(site)) == lan
+
+    def test_a_translation_that_is_not_there(self, site: Site) -> None:
+        done = clear(site, "--translation", "dmx")
+        assert done.returncode == 1
+        assert "there is no translation dmx" in done.stderr
+
     def test_nothing_to_end_is_no_error(self, site: Site) -> None:
         done = clear(site, "--source", "192.0.2.99")
         assert (done.returncode, done.stdout) == (0, "0 flows ended\n")
