@@ -53,6 +53,9 @@ UPLINK_LANES: Final = 15
 TABLE_LANES: Final = 16
 """How many routing tables of others route entries can name; main is not one of them."""
 
+ENTRY_LABELS: Final = 96
+"""Bits of a flow's conntrack label that tell entries apart; the other 32 tell NVIs apart."""
+
 SPECIAL_LANES: Final = 5
 """The uppermost lanes: nobody, refused, and one for each action of a route entry."""
 FIRST_TENANT_LANE: Final = UPLINK_LANES + 1

@@ -266,6 +266,11 @@ class Snat(Struct, frozen=True):
     ordinal: int = 1
 
     @property
+    def is_followed(self) -> bool:
+        """Whether its flows must be known one by one: it keeps mappings, or is logged."""
+        return self.log or self.mapping == "endpoint-independent"
+
+    @property
     def label(self) -> str:
         """Such as `10.1.0.0/16>198.51.100.8/29`."""
         sources = ",".join(map(network_text, self.sources)) or "any"

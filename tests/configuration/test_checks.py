@@ -541,6 +541,17 @@ REFUSED = [
         "11 bits or more",
     ),
     (
+        "more entries to follow flow by flow than conntrack labels have bits",
+        NVI
+        + "".join(snat("198.51.100.8", f'source = "10.0.{n}.0/24"\nlog = true') for n in range(96))
+        + snat("198.51.100.8", 'source = "10.1.0.0/24"\nmapping = "endpoint-independent"').replace(
+            "[[nvi.nvi0.snat]]", "[[nvi.nvi0.snat]] #@"
+        ),
+        "nvi.nvi0.snat[96]",
+        "one of 97 entries with endpoint-independent mapping or log: conntrack labels have 96 bits",
+        "keep 96 such entries",
+    ),
+    (
         "fewer tables than lanes",
         '[daemon]\ntables = "1000-1016" #@\n' + NVI + NVI1,
         "daemon.tables",

@@ -9,6 +9,7 @@ from nvid.configuration.checks.selection import families_meet, ports_have_protoc
 from nvid.configuration.findings import Finding
 from nvid.configuration.types import Configuration, Snat
 from nvid.configuration.values import network_text
+from nvid.names import ENTRY_LABELS
 
 
 def check(configuration: Configuration) -> Iterator[Finding]:
@@ -18,6 +19,18 @@ def check(configuration: Configuration) -> Iterator[Finding]:
             yield from _families(snat)
             yield from _ports(snat)
         yield from shadowed(nvi)
+    yield from _labels(configuration)
+
+
+def _labels(configuration: Configuration) -> Iterator[Finding]:
+    followed = [snat for nvi in configuration.nvis for snat in nvi.snats if snat.is_followed]
+    for snat in followed[ENTRY_LABELS:][:1]:
+        yield Finding(
+            snat.key_path,
+            f"this is one of {len(followed)} entries with endpoint-independent mapping or log: "
+            f"conntrack labels have {ENTRY_LABELS} bits for them",
+            f"keep {ENTRY_LABELS} such entries; one entry can have many sources",
+        )
 
 
 def _families(snat: Snat) -> Iterator[Finding]:

@@ -42,6 +42,8 @@ def labels_of(nvis: tuple[Nvi, ...], uplinks: tuple[UplinkState, ...]) -> dict[s
     The bit follows from the entry's own label, so that it stays when others come and go.
     """
     ambiguous: list[tuple[Nvi, Snat | Dnat]] = [*needs_label(nvis), *_sharing(nvis, uplinks)]
+    # Those that work by their bit come first; the others are merely not counted without one.
+    ambiguous.sort(key=lambda each: not (isinstance(each[1], Snat) and each[1].is_followed))
     taken: dict[int, str] = {}
     for nvi, entry in ambiguous[:LABEL_BITS]:
         name = counter_name(nvi, entry)

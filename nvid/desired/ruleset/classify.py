@@ -37,7 +37,7 @@ GATE = "gate"
 transaction visible map by map, and a new flow in between could find no translation."""
 GATE_CLOSED = 'counter name "dropped_changing" drop'
 
-FIRST_NVI_LABEL = 96
+FIRST_NVI_LABEL = names.ENTRY_LABELS
 """The lower bits of the conntrack label are for translations, see ``account``."""
 
 NOT_FORWARDED = "fib daddr type { local, broadcast, anycast, multicast }"
