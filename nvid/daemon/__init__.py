@@ -26,6 +26,7 @@ def run(path: Path) -> int:
     """``nvid run``: the daemon in the foreground; the exit status."""
     sys.setswitchinterval(SWITCH)
     log.configure("info")
+    log.tell_of_crashes()
     logger = structlog.get_logger()
     try:
         return _serve(path)

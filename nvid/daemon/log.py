@@ -7,6 +7,7 @@ held, so a record is sent only when the journal's socket can take it, and counte
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import logging
 import os
@@ -44,6 +45,12 @@ def configure(level: str, stream: TextIO = sys.stderr) -> None:
     )
     set_level(level)
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+def tell_of_crashes(stream: TextIO = sys.stderr) -> None:
+    """From now on a fault in a C library says where every thread was, before the process dies of
+    it. The descriptor is one of its own, for the same reason as that of ``Lines``."""
+    faulthandler.enable(os.dup(stream.fileno()))
 
 
 def set_level(level: str) -> None:

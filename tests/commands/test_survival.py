@@ -33,6 +33,15 @@ class TestKilled:
         nvid.command("down")
         assert router.leftovers() == ""
 
+    def test_by_a_fault_in_a_c_library(self, daemon: Nvid) -> None:
+        """The log says where every thread was; the next start finds everything as it was."""
+        os.kill(daemon.pid, signal.SIGSEGV)
+        wait_until(lambda: not daemon.is_running)
+        assert "Fatal Python error: Segmentation fault" in daemon.log()
+        assert "/nvid/daemon/__init__.py" in daemon.log()
+        daemon.start()
+        converged(daemon)
+
     @pytest.mark.parametrize("moment", range(5))
     def test_while_it_reloads(self, router: Router, daemon: Nvid, moment: int) -> None:
         daemon.write(samples.TWO_NVIS)

@@ -216,6 +216,11 @@ class Nvid:
 
     # The rest
 
+    def _how_it_ended(self) -> str:
+        if self.process is None or self.process.poll() is None:
+            return ""
+        return f"exit status {self.process.returncode}"
+
     def _daemon_keys(self) -> dict[str, Toml]:
         return {
             "socket": str(self.socket_path),
@@ -225,6 +230,7 @@ class Nvid:
 
     def _show_on_failure(self) -> None:
         lab, namespace = self.namespace.lab, self.namespace
+        lab.show_on_failure(f"how nvid ended in {namespace.label}", self._how_it_ended)
         lab.show_on_failure(f"nvid in {namespace.label}", self.log)
         for argv in (
             ("nft", "list", "ruleset"),
