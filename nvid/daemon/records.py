@@ -9,15 +9,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from nvid.configuration.translations import Snat
 from nvid.configuration.types import Configuration
 from nvid.configuration.values import IPAddress
 from nvid.desired.marks import Marks
 from nvid.flows import Flow, Spaces, maker_of
-from nvid.kernel.events import FlowEvent, FlowWatch
+from nvid.kernel.events import FlowWatch
 
 Write = Callable[..., object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """What the listening thread needs of one configuration; replaced as a whole.
+
+    ``entries`` are the logged ones by conntrack label bit, ``nvis`` names of NVIs by key path,
+    ``own`` the addresses that uplinks translate to.
+    """
+
+    entries: Mapping[int, Snat]
+    nvis: Mapping[str, str]
+    snats: tuple[Snat, ...]
+    own: frozenset[IPAddress]
+    spaces: Spaces
+    marks: Marks
 
 
 class TranslationRecords:
@@ -25,12 +42,7 @@ class TranslationRecords:
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._entries: dict[int, Snat] = {}
-        self._nvis: dict[str, str] = {}
-        self._snats: tuple[Snat, ...] = ()
-        self._own: frozenset[IPAddress] = frozenset()
-        self._spaces = Spaces({})
-        self._marks = Marks(0)
+        self._followed = _Followed({}, {}, (), frozenset(), Spaces({}), Marks(0))
         self._watch: FlowWatch | None = None
         self._thread: threading.Thread | None = None
         self.lost = 0
@@ -45,20 +57,24 @@ class TranslationRecords:
         """Log the entries of this configuration from now on; ``bits`` are the conntrack label
         bits of entries by key path, ``own`` the addresses that uplinks translate to, ``zones``
         the conntrack zones of tenants."""
-        self._spaces = Spaces(zones)
-        self._marks = Marks(configuration.daemon.fwmark_mask)
         entries = [(nvi.name, snat) for nvi in configuration.nvis for snat in nvi.snats]
-        self._nvis = {snat.key_path: nvi for nvi, snat in entries}
-        self._snats = tuple(snat for _, snat in entries)
-        self._own = frozenset(own)
-        self._entries = {
-            bits[snat.key_path]: snat for _, snat in entries if snat.log and snat.key_path in bits
-        }
-        if self._entries and self._thread is None:
+        self._followed = _Followed(
+            entries={
+                bits[snat.key_path]: snat
+                for _, snat in entries
+                if snat.log and snat.key_path in bits
+            },
+            nvis={snat.key_path: nvi for nvi, snat in entries},
+            snats=tuple(snat for _, snat in entries),
+            own=frozenset(own),
+            spaces=Spaces(zones),
+            marks=Marks(configuration.daemon.fwmark_mask),
+        )
+        if self._followed.entries and self._thread is None:
             self._watch = FlowWatch()
             self._thread = threading.Thread(target=self._listen, name="nvid-records", daemon=True)
             self._thread.start()
-        elif not self._entries:
+        elif not self._followed.entries:
             self.close()
 
     def close(self) -> None:
@@ -71,19 +87,20 @@ class TranslationRecords:
     def _listen(self) -> None:
         assert self._watch is not None
         for event in self._watch.events():
+            followed = self._followed
             if event.flow is None:
                 self.lost += 1
                 self._write("records of translations were lost", times=self.lost)
-            elif event.flow.mark & self._marks.state_mask == self._marks.bound:
-                self._record(event, event.flow)
+            elif event.flow.mark & followed.marks.state_mask == followed.marks.bound:
+                self._record(event.what, event.flow, followed)
 
-    def _record(self, event: FlowEvent, flow: Flow) -> None:
-        snat = self._entry(event, flow)
+    def _record(self, what: str, flow: Flow, followed: _Followed) -> None:
+        snat = _entry(what, flow, followed)
         if snat is None:
             return
         self._write(
-            f"translation {event.what}",
-            nvi=self._nvis.get(snat.key_path),
+            f"translation {what}",
+            nvi=followed.nvis[snat.key_path],
             translation=snat.label,
             protocol=flow.protocol,
             source=flow.source,
@@ -96,10 +113,12 @@ class TranslationRecords:
             **({} if flow.octets is None else {"bytes": flow.octets}),
         )
 
-    def _entry(self, event: FlowEvent, flow: Flow) -> Snat | None:
-        """The logged entry that made the flow. The event of a flow's end carries no label
-        (nf_conntrack_netlink.c), so there the flow itself must tell."""
-        if event.what == "made":
-            return next((s for bit, s in self._entries.items() if flow.label >> bit & 1), None)
-        maker = maker_of(flow, self._snats, self._own, spaces=self._spaces)
-        return maker if maker is not None and maker.log else None
+
+def _entry(what: str, flow: Flow, followed: _Followed) -> Snat | None:
+    """The logged entry that made the flow. The event of a flow's end carries no label
+    (nf_conntrack_netlink.c), so there the flow itself must tell."""
+    if what == "made":
+        entries = followed.entries.items()
+        return next((snat for bit, snat in entries if flow.label >> bit & 1), None)
+    maker = maker_of(flow, followed.snats, followed.own, spaces=followed.spaces)
+    return maker if maker is not None and maker.log else None
