@@ -293,9 +293,7 @@ class _Snats:
         self._firsts = [(span.version, int(span.first)) for span in self._spans]
         self._uplinks = any(isinstance(entry.to, UplinkAddress) for entry in gone)
         self._mapping = [
-            entry
-            for entry in gone
-            if entry.mapping == "endpoint-independent" and isinstance(entry.to, Pools)
+            entry for entry in gone if entry.is_independent and isinstance(entry.to, Pools)
         ]
         self._statics = _Sources((static for nvi in before.nvis for static in nvi.statics), spaces)
         self._destinations = _Destinations(

@@ -266,9 +266,14 @@ class Snat(Struct, frozen=True):
     ordinal: int = 1
 
     @property
+    def is_independent(self) -> bool:
+        """Whether a host's mapping holds for every destination (RFC 4787)."""
+        return self.mapping == "endpoint-independent"
+
+    @property
     def is_followed(self) -> bool:
         """Whether its flows must be known one by one: it keeps mappings, or is logged."""
-        return self.log or self.mapping == "endpoint-independent"
+        return self.log or self.is_independent
 
     @property
     def label(self) -> str:

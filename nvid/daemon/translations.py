@@ -81,7 +81,7 @@ class Flows:
         own: Iterable[IPAddress] = (),
     ) -> None:
         self._configuration, self._zones, self._own = configuration, numbers.tenants, tuple(own)
-        self._bits = labels_of(configuration.nvis, uplinks)
+        self._states = uplinks
         self._marks = Marks(configuration.daemon.fwmark_mask)
         self._uplinks = {lane: name for name, lane in numbers.uplinks.items()}
         self._tenants = {lane: name for name, lane in numbers.tenants.items()}
@@ -127,7 +127,8 @@ class Flows:
         return chosen
 
     def _made_by(self, label: str) -> Callable[[Flow], bool]:
-        made = made_by(label, self._configuration, self._own, self._bits, self._zones)
+        bits = labels_of(self._configuration.nvis, self._states)
+        made = made_by(label, self._configuration, self._own, bits, self._zones)
         if made is None:
             raise NvidError(f"there is no translation {label}; 'nvid statistics' names them")
         return made

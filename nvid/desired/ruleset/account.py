@@ -21,7 +21,7 @@ from nvid.desired.ruleset.destination import (
     selectors,
     static_selector,
 )
-from nvid.desired.ruleset.endpoint import is_independent, refreshes
+from nvid.desired.ruleset.endpoint import refreshes
 from nvid.desired.ruleset.identity import counted, counter_name
 from nvid.desired.ruleset.model import Map, Ruleset
 from nvid.desired.ruleset.selection import applies_to
@@ -69,7 +69,7 @@ def _sharing(nvis: tuple[Nvi, ...], uplinks: tuple[UplinkState, ...]) -> Iterato
     for nvi in nvis:
         for snat in nvi.snats:
             own = isinstance(snat.to, Pools) and snat.key_path not in shared
-            if not own or is_independent(snat) or snat.log:
+            if not own or snat.is_followed:
                 yield nvi, snat
 
 
@@ -137,7 +137,7 @@ def _mapping_rules(plan: Plan, label_bits: dict[str, int]) -> Iterator[str]:
     """Endpoint-independent mappings are refreshed where their packets are counted."""
     for nvi in plan.nvis:
         for snat in nvi.snats:
-            if is_independent(snat) and snat.key_path in label_bits:
+            if snat.is_independent and snat.key_path in label_bits:
                 for family in FAMILIES:
                     if applies_to(snat, family):
                         yield from refreshes(nvi, snat, family, label_bits[snat.key_path])

@@ -24,7 +24,7 @@ from nvid.configuration.values import (
     network_text,
 )
 from nvid.desired.objects import Family
-from nvid.desired.ruleset.endpoint import accept_from_outside, is_independent
+from nvid.desired.ruleset.endpoint import accept_from_outside
 from nvid.desired.ruleset.identity import chain_name
 from nvid.desired.ruleset.model import Chain, Map, Ruleset
 from nvid.desired.ruleset.selection import applies_to
@@ -229,7 +229,7 @@ def _mappings(plan: Plan, nvi: Nvi, labels: dict[str, int]) -> Iterator[str]:
     """Last: flows from outside to endpoints that hosts hold (endpoint-independent filtering)."""
     for snat in nvi.snats:
         for family in FAMILIES:
-            if is_independent(snat) and applies_to(snat, family):
+            if snat.is_independent and applies_to(snat, family):
                 yield accept_from_outside(
                     nvi, snat, family, labels.get(snat.key_path), presets(plan, snat.tenant)
                 )

@@ -36,11 +36,6 @@ recommended)."""
 UDP = "meta l4proto 17"
 
 
-def is_independent(snat: Snat) -> bool:
-    """Whether the entry asks for it."""
-    return snat.mapping == "endpoint-independent"
-
-
 def _name(nvi: Nvi, snat: Snat, family: Family, what: str) -> str:
     return f"{chain_name(nvi, snat)}_ip{family}_{what}"
 

@@ -23,7 +23,7 @@ from nvid.configuration.values import (
 from nvid.desired.objects import Family
 from nvid.desired.ruleset.destination import prefix_maps
 from nvid.desired.ruleset.drops import drop
-from nvid.desired.ruleset.endpoint import UDP, is_independent, mapping_objects, reuse
+from nvid.desired.ruleset.endpoint import UDP, mapping_objects, reuse
 from nvid.desired.ruleset.first_match import disjoint
 from nvid.desired.ruleset.hairpin import hairpins
 from nvid.desired.ruleset.identity import chain_name
@@ -105,7 +105,7 @@ def _space(plan: Plan, nvi: Nvi, tenant: TenantState | None) -> Ruleset:
 def _mappings(nvi: Nvi) -> Iterator[Ruleset]:
     for snat in nvi.snats:
         for family in FAMILIES:
-            if is_independent(snat) and applies_to(snat, family):
+            if snat.is_independent and applies_to(snat, family):
                 yield mapping_objects(nvi, snat, family)
 
 
@@ -194,7 +194,7 @@ def _entry(plan: Plan, nvi: Nvi, snat: Snat, label: int | None) -> Iterator[Chai
 def _endpoint_rules(nvi: Nvi, snat: Snat, pools: Pools, family: Family) -> Iterator[str]:
     """UDP with endpoint-independent mapping: the mapping there is, else a port by chance, so that
     two hosts with one source port hardly ever meet."""
-    if not is_independent(snat) or not applies_to(snat, family):
+    if not snat.is_independent or not applies_to(snat, family):
         return
     yield reuse(nvi, snat, family)
     parts = [part for part in pools.ranges if part.version == family]
