@@ -61,16 +61,15 @@ class Nft:
     def show(self, command: str, *, elements: bool = True) -> list[dict[str, Any]] | None:
         """What a ``list`` command prints, or None where the object does not exist. Without
         ``elements`` those of maps and sets are left out. Raises KernelRefused."""
-        for attempt in range(_ATTEMPTS):
-            output = self._list(command, elements=elements)
-            if not output:
-                return None if output is None else []
+        # Once in some thousand lists, and more often while somebody changes tables: libnftables
+        # 1.0.6 prints half a list, and calls it a success.
+        attempts = _ATTEMPTS
+        while output := self._list(command, elements=elements):
+            attempts -= 1
             try:
                 found: list[dict[str, Any]] = msgspec.json.decode(output)["nftables"]
             except msgspec.DecodeError as error:
-                # Once in some thousand lists, and more often while somebody changes tables:
-                # libnftables 1.0.6 prints half a list, and calls it a success.
-                if attempt + 1 == _ATTEMPTS:
+                if not attempts:
                     raise KernelRefused(
                         f"nftables: what '{command}' prints is no JSON: {error}; it ends in "
                         f"{output[-80:]!r}"
@@ -78,7 +77,7 @@ class Nft:
             else:
                 _give_back_memory(len(output))
                 return found
-        raise AssertionError("unreachable")
+        return None if output is None else []
 
     def _list(self, command: str, *, elements: bool) -> str | None:
         """What nft prints; None where the object does not exist."""
