@@ -189,7 +189,7 @@ class Reconciler:
             self._table = None
             return str(error)
         self._knows_table = True
-        if self._table is not None:
+        if self._table is not None and not self._table.dormant:
             self._counters = dict(self._table.counters)
         return None
 

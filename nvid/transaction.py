@@ -40,7 +40,8 @@ class ObservedChain:
 @dataclass(frozen=True, slots=True)
 class ObservedTable:
     """nvid's table in the kernel. ``strange`` are objects of kinds that nvid never makes, as nft
-    spells them for deletion ("set inet nvid x"); ``counters`` hold (packets, bytes)."""
+    spells them for deletion ("set inet nvid x"); ``counters`` hold (packets, bytes). One that is
+    ``dormant`` sees no packet, and what is in it is not known."""
 
     chains: Mapping[str, ObservedChain] = field(default_factory=dict)
     maps: Mapping[str, Map] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class ObservedTable:
     strange: tuple[str, ...] = ()
     dynamics: Mapping[str, Dynamic] = field(default_factory=dict)
     helpers: frozenset[CtHelper] = frozenset()
+    dormant: bool = False
 
 
 def as_observed(ruleset: Ruleset) -> ObservedTable:
@@ -102,11 +104,13 @@ def transaction(
         if observed is None:
             return Transaction()
         return Transaction((f"delete table {_TABLE}",), (f"- table {_TABLE}",))
-    if observed is None:
+    if observed is None or observed.dormant:
         created = _Steps(desired, ObservedTable(), last_counters).transaction()
+        before = () if observed is None else (f"delete table {_TABLE}",)
+        sign = "+" if observed is None else "~"
         return Transaction(
-            (f"add table {_TABLE}", *created.lines),
-            (f"+ table {_TABLE}: {len(desired.chains)} chains, {len(desired.maps)} maps",),
+            (*before, f"add table {_TABLE}", *created.lines),
+            (f"{sign} table {_TABLE}: {len(desired.chains)} chains, {len(desired.maps)} maps",),
             needs_gate=True,
             makes_gate=True,
         )

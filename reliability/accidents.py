@@ -275,6 +275,7 @@ ACCIDENTS: tuple[Accident, ...] = (
         "flush chain inet nvid translate_source",
         "delete map inet nvid snat_of",
     ),
+    nft("the table put to sleep", "add table inet nvid '{{ flags dormant; }}'"),
     nft("a map added", "add map inet nvid somebodys '{{ type mark : verdict; }}'"),
     nft("a set added", "add set inet nvid somebodys '{{ type mark; }}'"),
     nft("a counter added", "add counter inet nvid somebodys"),

@@ -7,34 +7,30 @@ by handing its own tuple back as it came. The kernel filters by mark.
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from pyroute2.netlink.exceptions import NetlinkError
+
 from nvid.configuration.values import IPAddress, Pools
-from nvid.errors import KernelRefused, NotPermitted
 from nvid.flows import Flow
-from nvid.kernel import wire
+from nvid.kernel import nfnetlink, requests, wire
 
 COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 
-_NETLINK_NETFILTER = 12
-_CT_GET, _CT_DELETE = (1 << 8 | kind for kind in (1, 2))
-_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x4, 0x300
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_CT_GET, _CT_DELETE = nfnetlink.of_conntrack(1), nfnetlink.of_conntrack(2)
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_MARK = 1, 2, 8
 _CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY = 9, 10
 _CTA_ZONE, _CTA_TIMESTAMP, _CTA_MARK_MASK, _CTA_LABELS = 18, 20, 21, 22
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO, _CTA_TUPLE_ZONE = 1, 2, 3
-_BUFFER = 1 << 20
+_NESTED = 0x8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +52,15 @@ def count() -> tuple[int, int] | None:
 def flows(wanted: MarkFilter) -> Iterator[Flow]:
     """The flows with the mark, one datagram of the kernel's at a time: a reader that is slow, or
     stops, costs nothing but its socket."""
-    with _socket() as sock:
-        for family, attributes in _dump(sock, wanted):
-            flow = flow_of(family, attributes)
-            if flow is not None:
-                yield flow
+    for family, attributes in _dump(wanted):
+        flow = flow_of(family, attributes)
+        if flow is not None:
+            yield flow
 
 
 def end(wanted: MarkFilter, chosen: Callable[[Flow], bool]) -> int:
     """End the flows with the mark that are ``chosen``; the answer is their number."""
-    with _socket() as deleting:
+    with nfnetlink.connected() as deleting:
         return sum(chosen(flow) and _delete(deleting, flow) for flow in flows(wanted))
 
 
@@ -86,41 +81,13 @@ def end_untranslated(wanted: MarkFilter, own: Iterable[IPAddress]) -> int:
     return end(wanted, began_before)
 
 
-@contextmanager
-def _socket() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as sock:
-        sock.bind((0, 0))
-        yield sock
-
-
-def _request(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
-    return wire.message(
-        kind, flags | _NLM_F_REQUEST, struct.pack("=BBH", family, 0, 0) + attributes
-    )
-
-
-def _dump(sock: socket.socket, wanted: MarkFilter) -> Iterator[tuple[int, memoryview]]:
-    """(address family, attributes) of each entry; one datagram is in memory at a time."""
+def _dump(wanted: MarkFilter) -> Iterator[tuple[int, memoryview]]:
+    """(address family, attributes) of each entry; one datagram is in memory at a time. Raises
+    NotPermitted or KernelRefused."""
     attributes = wire.attribute(_CTA_MARK, struct.pack("!I", wanted.value))
     attributes += wire.attribute(_CTA_MARK_MASK, struct.pack("!I", wanted.mask))
-    sock.send(_request(_CT_GET, _NLM_F_DUMP, socket.AF_UNSPEC, attributes))
-    while True:
-        data = memoryview(sock.recv(_BUFFER))
-        for kind, _, body in wire.messages(data):
-            if kind == _NLMSG_DONE:
-                return
-            if kind == _NLMSG_ERROR:
-                _raise(body)
-            yield body[0], body[4:]
-
-
-def _raise(body: memoryview) -> None:
-    code = -struct.unpack_from("=i", body)[0]
-    if code == 0:
-        return
-    if code in (1, 13):
-        raise NotPermitted("conntrack: not permitted; run nvid as root or with CAP_NET_ADMIN")
-    raise KernelRefused(f"conntrack: {os.strerror(code)} (errno {code})")
+    with nfnetlink.refusing("conntrack"), nfnetlink.connected() as sock:
+        yield from nfnetlink.dump(sock, _CT_GET, socket.AF_UNSPEC, attributes)
 
 
 def flow_of(family: int, attributes: memoryview) -> Flow | None:
@@ -192,15 +159,16 @@ def _address(octets: bytes) -> IPAddress:
 
 
 def _delete(sock: socket.socket, flow: Flow) -> bool:
-    """Whether the entry was there to be ended."""
-    nested = 0x8000  # NLA_F_NESTED
+    """Whether it is ended: it may have gone (ENOENT), or be in a flowtable's hands (EBUSY)."""
     family, original, zone = flow.key
-    attributes = wire.attribute(_CTA_TUPLE_ORIG | nested, original)
+    entry = wire.attribute(_CTA_TUPLE_ORIG | _NESTED, original)
     if zone:
-        attributes += wire.attribute(_CTA_ZONE, zone)
-    sock.send(_request(_CT_DELETE, _NLM_F_ACK, family, attributes))
-    reply = memoryview(sock.recv(_BUFFER))
-    return bool(struct.unpack_from("=i", reply, wire.HEADER.size)[0] == 0)
+        entry += wire.attribute(_CTA_ZONE, zone)
+    try:
+        requests.do(sock, _CT_DELETE, 0, nfnetlink.header(family) + entry)
+    except NetlinkError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,25 +200,24 @@ def usage(
     )
     starts = [first for first, _, _ in ranges]
     flows, by_label = 0, dict.fromkeys(bits, 0)
-    with _socket() as sock:
-        for _, data in _dump(sock, wanted):
-            found = wire.attributes(data)
-            flows += 1
-            if bits and _CTA_LABELS in found:
-                label = int.from_bytes(found[_CTA_LABELS], "little")
-                for bit in bits:
-                    by_label[bit] += label >> bit & 1
-            if ranges and (place := _pool_of(found, starts, ranges)) is not None:
-                by_pool[place] += 1
-            if by_lane:
-                for lane in {_zone_of(found), forward_lane_of(_number(found, _CTA_MARK))}:
-                    if lane in by_lane:
-                        by_lane[lane] += 1
+    for _, data in _dump(wanted):
+        found = wire.attributes(data)
+        flows += 1
+        if bits and _CTA_LABELS in found:
+            label = int.from_bytes(found[_CTA_LABELS], "little")
+            for bit in bits:
+                by_label[bit] += label >> bit & 1
+        if ranges and (place := _pool_of(found, starts, ranges)) is not None:
+            by_pool[place] += 1
+        if by_lane:
+            for lane in {_zone_of(found), forward_lane_of(_number(found, _CTA_MARK))}:
+                if lane in by_lane:
+                    by_lane[lane] += 1
     return Usage(flows, by_label, tuple(by_pool), by_lane)
 
 
 def _zone_of(found: Mapping[int, memoryview]) -> int:
-    return _number(dict(wire.attributes(found[_CTA_TUPLE_ORIG])), _CTA_TUPLE_ZONE)
+    return _number(wire.attributes(found[_CTA_TUPLE_ORIG]), _CTA_TUPLE_ZONE)
 
 
 def _number(found: Mapping[int, memoryview], kind: int) -> int:

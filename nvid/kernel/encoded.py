@@ -7,28 +7,22 @@ those of linux/netfilter/nf_tables.h; registers are counted in 32-bit units from
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nvid.desired.ruleset.model import needs_encoding
-from nvid.errors import KernelRefused, NotPermitted
-from nvid.kernel import wire
+from nvid.kernel import nfnetlink, requests, wire
 
-_NETLINK_NETFILTER, _NFPROTO_INET, _NFPROTO_IPV6 = 12, 1, 10
-_SUBSYSTEM_NFTABLES = 10
-_BATCH_BEGIN, _BATCH_END, _NEW_RULE = 16, 17, _SUBSYSTEM_NFTABLES << 8 | 6
-_REQUEST, _CREATE_AND_APPEND, _ACKNOWLEDGE = 0x1, 0x400 | 0x800, 0x4
-_NLMSG_ERROR, _NESTED = 2, 0x8000
+_NFPROTO_IPV6 = 10
+_BATCH_BEGIN, _BATCH_END, _NEW_RULE = 16, 17, nfnetlink.of_nftables(6)
+_CREATE, _APPEND = 0x400, 0x800
+_NESTED = 0x8000
 _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USERDATA = 1, 2, 4, 7
 _REGISTER, _UNIT = 8, 4
 _META_NFPROTO, _META_L4PROTO = 15, 16
 _IPV6_SOURCE_OFFSET, _IPV6_LENGTH = 8, 16
-_BUFFER = 1 << 16
 
 _FIELDS = {
     "ct original ip6 saddr": (21, 0, 16),
@@ -79,36 +73,24 @@ def append(rules: Iterable[Encoded]) -> None:
 
 def _append(rules: tuple[Encoded, ...]) -> None:
     """All of them or none."""
-    batch = [_message(_BATCH_BEGIN, 0, 0, _header(0, _SUBSYSTEM_NFTABLES))]
+    limits = nfnetlink.header(0, nfnetlink.NFTABLES)
+    flags = requests.REQUEST | requests.ACKNOWLEDGE | _CREATE | _APPEND
+    batch = [wire.message(_BATCH_BEGIN, requests.REQUEST, limits, 0)]
     for number, rule in enumerate(rules, 1):
-        flags = _CREATE_AND_APPEND | _ACKNOWLEDGE
-        batch.append(_message(_NEW_RULE, flags, number, _header(_NFPROTO_INET) + rule.body))
-    batch.append(_message(_BATCH_END, 0, 0, _header(0, _SUBSYSTEM_NFTABLES)))
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as sock:
-        sock.bind((0, 0))
+        body = nfnetlink.header(nfnetlink.INET) + rule.body
+        batch.append(wire.message(_NEW_RULE, flags, body, number))
+    batch.append(wire.message(_BATCH_END, requests.REQUEST, limits, 0))
+    with nfnetlink.connected() as sock:
         sock.send(b"".join(batch))
         left = len(rules)
         while left:
-            for number, code in _answers(sock.recv(_BUFFER)):
-                if code:
-                    raise _refusal(code, rules[number - 1].text if number else "the batch")
+            for _, _, answer in wire.messages(memoryview(sock.recv(requests.BUFFER))):
+                # struct nlmsgerr: an error, and the header that it is about.
+                number = wire.HEADER.unpack_from(answer, 4)[3]
+                about = rules[number - 1].text if number else "the batch"
+                with nfnetlink.refusing(f"nftables: {about}"):
+                    requests.raise_for(answer)
                 left -= 1
-
-
-def _answers(data: bytes) -> Iterable[tuple[int, int]]:
-    """(sequence number, error) of every acknowledgement in a datagram."""
-    offset = 0
-    while offset < len(data):
-        length, kind, _, number, _ = wire.HEADER.unpack_from(data, offset)
-        if kind == _NLMSG_ERROR:
-            yield number, -struct.unpack_from("=i", data, offset + wire.HEADER.size)[0]
-        offset += (length + 3) & ~3
-
-
-def _refusal(code: int, text: str) -> KernelRefused | NotPermitted:
-    if code in (errno.EPERM, errno.EACCES):
-        return NotPermitted(f"nftables: {text}; run nvid as root or with CAP_NET_ADMIN")
-    return KernelRefused(f"nftables: {text}: {os.strerror(code)}")
 
 
 # Encoding
@@ -206,13 +188,3 @@ def _be(number: int) -> bytes:
 
 def _text(text: str) -> bytes:
     return text.encode() + b"\0"
-
-
-def _header(family: int, resource: int = 0) -> bytes:
-    """struct nfgenmsg."""
-    return struct.pack(">BBH", family, 0, resource)
-
-
-def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
-    length = wire.HEADER.size + len(body)
-    return wire.HEADER.pack(length, kind, _REQUEST | flags, number, 0) + body

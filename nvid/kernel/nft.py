@@ -20,7 +20,6 @@ from nvid.errors import KernelRefused, NotPermitted
 from nvid.kernel import encoded
 
 _LARGE = 1 << 20
-_ATTEMPTS = 5
 _libc = ctypes.CDLL(None)
 
 
@@ -60,24 +59,20 @@ class Nft:
 
     def show(self, command: str, *, elements: bool = True) -> list[dict[str, Any]] | None:
         """What a ``list`` command prints, or None where the object does not exist. Without
-        ``elements`` those of maps and sets are left out. Raises KernelRefused."""
-        # Once in some thousand lists, and more often while somebody changes tables: libnftables
-        # 1.0.6 prints half a list, and calls it a success.
-        attempts = _ATTEMPTS
-        while output := self._list(command, elements=elements):
-            attempts -= 1
-            try:
-                found: list[dict[str, Any]] = msgspec.json.decode(output)["nftables"]
-            except msgspec.DecodeError as error:
-                if not attempts:
-                    raise KernelRefused(
-                        f"nftables: what '{command}' prints is no JSON: {error}; it ends in "
-                        f"{output[-80:]!r}"
-                    ) from error
-            else:
-                _give_back_memory(len(output))
-                return found
-        return None if output is None else []
+        ``elements`` those of maps and sets are left out. No table with a flag may be in it
+        (``kernel.tables``). Raises KernelRefused."""
+        output = self._list(command, elements=elements)
+        if not output:
+            return None if output is None else []
+        try:
+            found: list[dict[str, Any]] = msgspec.json.decode(output)["nftables"]
+        except msgspec.DecodeError as error:
+            raise KernelRefused(
+                f"nftables: what '{command}' prints is no JSON: {error}; it ends in "
+                f"{output[-80:]!r}"
+            ) from error
+        _give_back_memory(len(output))
+        return found
 
     def _list(self, command: str, *, elements: bool) -> str | None:
         """What nft prints; None where the object does not exist."""

@@ -45,7 +45,7 @@ def _by_accounting(pid: int) -> str | None:
             family = int.from_bytes(controller[_CTRL_ATTR_FAMILY_ID], sys.byteorder)
             which = wire.attribute(_TASKSTATS_CMD_ATTR_PID, struct.pack("=I", pid))
             answer = _ask(sock, family, _TASKSTATS_CMD_GET, which)
-            found = dict(wire.attributes(answer[_TASKSTATS_TYPE_AGGR_PID]))
+            found = wire.attributes(answer[_TASKSTATS_TYPE_AGGR_PID])
             stats = found[_TASKSTATS_TYPE_STATS]
     except (OSError, KeyError):
         return None
@@ -58,5 +58,5 @@ def _ask(sock: socket.socket, family: int, command: int, attribute: bytes) -> di
     sock.send(wire.message(family, _NLM_F_REQUEST, body))
     for kind, _, answer in wire.messages(memoryview(sock.recv(1 << 16))):
         if kind == family:
-            return dict(wire.attributes(answer[_GENERIC_HEADER.size :]))
+            return wire.attributes(answer[_GENERIC_HEADER.size :])
     return {}

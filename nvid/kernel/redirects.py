@@ -95,7 +95,7 @@ def _qdisc(index: int) -> str | None:
     for body in rtnetlink.dump(_RTM_GETQDISC, _HEADER.pack(0, index, 0, 0, 0)):
         _, device, _, parent, _ = _HEADER.unpack_from(body)
         if (device, parent) == (index, _CLSACT):
-            kind = dict(wire.attributes(body[_HEADER.size :]))[_TCA_KIND]
+            kind = wire.attributes(body[_HEADER.size :])[_TCA_KIND]
             return bytes(kind).rstrip(b"\0").decode()
     return None
 

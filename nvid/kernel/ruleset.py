@@ -9,9 +9,11 @@ from typing import Any
 from nvid import names
 from nvid.desired.ruleset.model import CtHelper, Dynamic, Hook, Map
 from nvid.errors import ForeignObject
+from nvid.kernel import tables
 from nvid.kernel.nft import Nft
 from nvid.transaction import ObservedChain, ObservedTable, Transaction
 
+_HOOKS_TABLES = tuple(f"{family} {names.HOOKS_TABLE}" for family in ("ip", "ip6"))
 _DIGEST = re.compile(r"[0-9a-f]{12}")
 
 
@@ -20,9 +22,17 @@ def observe(nft: Nft) -> ObservedTable | None:
 
     Raises ForeignObject for a table of that name which nvid did not make.
     """
-    shown = [item for item in nft.show("list ruleset inet", elements=False) or [] if _in_it(item)]
-    if not shown:
+    flags = tables.flags()
+    own = flags.pop(names.TABLE, None)
+    if own is None:
         return None
+    if own:
+        return _flagged(own)
+    # Of all the commands of libnftables 1.0.6 that show rules only ``list ruleset`` can leave
+    # elements out without reading them: those that rules fill, 65536 endpoints in each of four,
+    # would take a gigabyte and seconds. It shows all tables, though.
+    command = f"list table inet {names.TABLE}" if any(flags.values()) else "list ruleset inet"
+    shown = [item for item in nft.show(command, elements=False) or [] if _in_it(item)]
     table = _table([_with_elements(nft, item) for item in shown])
     if not _is_ours(table) and (table.chains or table.maps or table.strange):
         raise ForeignObject(
@@ -38,14 +48,22 @@ def _in_it(item: dict[str, Any]) -> bool:
 
 
 def _with_elements(nft: Nft, item: dict[str, Any]) -> dict[str, Any]:
-    """A map with its elements, anything else as it is. Of all the commands of libnftables 1.0.6
-    that show rules only ``list ruleset`` can leave elements out without reading them: those that
-    rules fill, 65536 endpoints in each of four, would take a gigabyte and seconds."""
+    """A map with its elements; anything else, and a map that rules fill, as it is."""
     if "map" not in item or "size" in item["map"]:
         return item
     shown = nft.show(f"list map inet {names.TABLE} {item['map']['name']}") or []
     # A map that has gone meanwhile has no elements; an event says so.
     return next((each for each in shown if "map" in each), item)
+
+
+def _flagged(flags: int) -> ObservedTable:
+    """A table that sees no packet: what is in it cannot be listed before it does again."""
+    if flags != tables.DORMANT or names.OWNER_CHAIN not in tables.chains(names.TABLE):
+        raise ForeignObject(
+            f"an nftables table inet {names.TABLE} exists that is not nvid's (it has flags that "
+            "nvid never sets): rename it or delete it"
+        )
+    return ObservedTable(dormant=True)
 
 
 def _is_ours(table: ObservedTable) -> bool:
@@ -70,21 +88,23 @@ def hold_hooks(nft: Nft) -> None:
     The kernel has one NAT hook for all nat chains of a namespace, and removes it with the last of
     them (net/netfilter/nf_nat_core.c). ``nft flush ruleset`` may come while a packet is between
     prerouting and postrouting: it would leave untranslated. A table with an owner stays when
-    somebody else flushes, and goes with its owner's socket (Linux 5.12). Raises KernelRefused.
+    somebody else flushes, and goes with its owner's socket (Linux 5.12). There is one for each
+    family, because tables of family inet are listed together, and libnftables may not list one
+    with a flag (``kernel.tables``). Raises KernelRefused.
     """
-    table = f"inet {names.HOOKS_TABLE}"
-    chains = "".join(
-        f"add chain {table} {hook} {{ type nat hook {hook} priority {priority}; }}\n"
-        for hook, priority in (("prerouting", -100), ("output", -100), ("postrouting", 100))
-    )
-    # A rule that asks for a ct state keeps conntrack's hooks, wherever it stands.
-    tracking = f"add chain {table} tracking\nadd rule {table} tracking ct state invalid\n"
-    nft.run(f"add table {table} {{ flags owner; }}\n{chains}{tracking}")
+    for table in _HOOKS_TABLES:
+        chains = "".join(
+            f"add chain {table} {hook} {{ type nat hook {hook} priority {priority}; }}\n"
+            for hook, priority in (("prerouting", -100), ("output", -100), ("postrouting", 100))
+        )
+        # A rule that asks for a ct state keeps conntrack's hooks, wherever it stands.
+        tracking = f"add chain {table} tracking\nadd rule {table} tracking ct state invalid\n"
+        nft.run(f"add table {table} {{ flags owner; }}\n{chains}{tracking}")
 
 
 def release_hooks(nft: Nft) -> None:
-    """Take the table of ``hold_hooks`` away; only its owner can."""
-    nft.run(f"delete table inet {names.HOOKS_TABLE}\n")
+    """Take the tables of ``hold_hooks`` away; only their owner can."""
+    nft.run("".join(f"delete table {table}\n" for table in _HOOKS_TABLES))
 
 
 def _counters(shown: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:

@@ -43,6 +43,6 @@ def attribute(kind: int, value: bytes) -> bytes:
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + padding
 
 
-def message(kind: int, flags: int, body: bytes) -> bytes:
-    """One request; its sequence number is 1, for sockets that have one request at a time."""
-    return HEADER.pack(HEADER.size + len(body), kind, flags, 1, 0) + body
+def message(kind: int, flags: int, body: bytes, number: int = 1) -> bytes:
+    """One request. Its sequence ``number`` matters where a socket has several at a time."""
+    return HEADER.pack(HEADER.size + len(body), kind, flags, number, 0) + body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nvid.errors import KernelRefused
-from nvid.kernel import counters, ruleset
+from nvid.errors import ForeignObject, KernelRefused
+from nvid.kernel import counters, ruleset, tables
 from nvid.kernel.nft import Nft
 from tests import samples
 from tests.kernel.conftest import Router
@@ -93,6 +94,53 @@ class TestWrapper:
             with pytest.raises(KernelRefused):
                 router.call(nft.run, "nonsense")
         assert descriptors() == before
+
+
+class TestFlags:
+    """libnftables 1.0.6 uses what it has freed when it prints a table with one flag."""
+
+    @pytest.mark.parametrize("version", ["ip", "ip6", "inet"])
+    def test_tables_of_others(self, router: Router, version: str) -> None:
+        done = router.converge(samples.EVERY_KIND)
+        router.namespace.nft(f"add table {version} others {{ flags dormant; }}")
+        assert done.desired.ruleset is not None
+        assert self.look(router) == str(len(done.desired.ruleset.chains))
+
+    def test_what_holds_the_hooks(self, router: Router) -> None:
+        done = router.converge(samples.EVERY_KIND)
+        router.call(router.reconciler.hold_hooks)
+        assert done.desired.ruleset is not None
+        assert self.look(router) == str(len(done.desired.ruleset.chains))
+
+    def test_a_dormant_table_is_made_anew(self, router: Router) -> None:
+        router.converge(samples.EVERY_KIND)
+        router.namespace.nft("add table inet nvid { flags dormant; }")
+        router.converge(samples.EVERY_KIND)
+        assert router.call(tables.flags) == {"nvid": 0}
+        assert router.converge(samples.EVERY_KIND).changes == ()
+
+    def test_a_dormant_table_of_somebody_else(self, router: Router, nft: Nft) -> None:
+        router.namespace.nft("add table inet nvid { flags dormant; }")
+        with pytest.raises(ForeignObject, match="rename it"):
+            router.call(ruleset.observe, nft)
+
+    @staticmethod
+    def look(router: Router) -> str:
+        """The number of chains seen by a process where freed memory is overwritten at once."""
+        program = textwrap.dedent("""
+            from nvid.kernel import ruleset
+            from nvid.kernel.nft import Nft
+            print(len(ruleset.observe(Nft()).chains))
+        """)
+        looked = subprocess.run(
+            ["ip", "netns", "exec", router.namespace.name, sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+            env={**os.environ, "MALLOC_PERTURB_": "85"},
+        )
+        return looked.stdout.strip()
 
 
 class TestLargeTables:

@@ -82,6 +82,8 @@ class Nvid:
         notifications = self._open_socket()
         environment = {**os.environ, "NOTIFY_SOCKET": notifications.getsockname()}
         environment.pop("WATCHDOG_USEC", None)
+        # A C library that uses memory after it gave it back shows at once (mallopt(3)).
+        environment["MALLOC_PERTURB_"] = "85"
         if self._watchdog is not None:
             environment["WATCHDOG_USEC"] = str(int(self._watchdog * 1_000_000))
         argv = [str(self._executable), "run", "--config", str(self.configuration_path)]
