@@ -16,13 +16,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.lab import Lab, LongFlow, Unanswered, wait_until
+from tests.path.entries import SNAT_TO_POOL
 from tests.path.site import IPV4, IPV6, SNAT_TO_UPLINK, TCP, UDP, Family, Site
 
-TO_A_POOL = """
-[[nvi.nvi0.snat]]
-source = ["10.0.0.0/8", "fd00::/16"]
-to = ["198.51.100.8", "2001:db8:100::8"]
-"""
 MORE = """
 [[nvi.nvi0.static]]
 local = "10.1.0.77"
@@ -33,7 +29,7 @@ destination = "2001:db8:100::30"
 to = "fd00:1::77"
 """
 
-LARGE = TO_A_POOL + "".join(
+LARGE = SNAT_TO_POOL + "".join(
     f"""
 [[nvi.nvi0.static]]
 local = "10.3.{number}.1"
@@ -88,7 +84,7 @@ def accident(request: pytest.FixtureRequest, backend: str) -> str:
 @pytest.fixture
 def translating(site: Site) -> Iterator[Site]:
     """nvid runs and is healthy; so it is again afterwards, with the main rule in its place."""
-    site.use(TO_A_POOL)
+    site.use(SNAT_TO_POOL)
     wait_until(lambda: all_translated(site), timeout=15, message="translation")
     yield site
     for version in ("-4", "-6"):
@@ -96,7 +92,7 @@ def translating(site: Site) -> Iterator[Site]:
             site.router.ip(version, "rule", "add", "priority", "32766", "lookup", "main")
     if site.nvid.is_running:
         site.nvid.kill()
-    site.use(TO_A_POOL)
+    site.use(SNAT_TO_POOL)
 
 
 def all_translated(site: Site) -> bool:
@@ -148,7 +144,7 @@ class TestWhileNvidRepairs:
         site = translating
         with established(site), site.spray(site.client, *SERVERS):
             for number in range(6):
-                site.use((TO_A_POOL + MORE, SNAT_TO_UPLINK)[number % 2])
+                site.use((SNAT_TO_POOL + MORE, SNAT_TO_UPLINK)[number % 2])
                 assert_reachable(site)
 
 
@@ -210,7 +206,7 @@ class TestWhileNvidIsDead:
                     site.client.ask_tcp(IPV4.server, TCP, timeout=0.5)
                 with contextlib.suppress(Unanswered):
                     site.client.ask_tcp(IPV6.server, TCP, timeout=0.5)
-        site.use(TO_A_POOL)
+        site.use(SNAT_TO_POOL)
         wait_until(lambda: all_translated(site), message="translation")
 
     def test_translation_goes_on(self, translating: Site) -> None:
@@ -233,13 +229,13 @@ class TestLongFlows:
                 assert not report.broken, report
 
     def test_over_a_reload_that_adds_translations(self, translating: Site) -> None:
-        self.unbroken(translating, lambda: translating.use(TO_A_POOL + MORE))
+        self.unbroken(translating, lambda: translating.use(SNAT_TO_POOL + MORE))
 
     def test_over_a_reload_that_changes_the_preference(self, translating: Site) -> None:
         self.unbroken(
             translating,
             lambda: translating.use(
-                TO_A_POOL + '[[nvi.nvi0.route]]\ndestination = ["0.0.0.0/0"]\nvia = "isp2"\n'
+                SNAT_TO_POOL + '[[nvi.nvi0.route]]\ndestination = ["0.0.0.0/0"]\nvia = "isp2"\n'
                 '[[nvi.nvi0.route]]\ndestination = ["2001:db8:f::9"]\nvia = "isp2"\n'
             ),
         )

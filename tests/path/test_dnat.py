@@ -7,17 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Observer, Unanswered, exchange
+from tests.path.entries import DNAT
 from tests.path.site import ISP2_PREFERRED, SNAT_TO_UPLINK, TCP, UDP, Family, Site
 
-TO_AN_ADDRESS = """
-[[nvi.nvi0.dnat]]
-destination = "198.51.100.30"
-to = "10.1.0.2"
-
-[[nvi.nvi0.dnat]]
-destination = "2001:db8:100::30"
-to = "fd00:1::2"
-"""
 TO_A_PORT = """
 [[nvi.nvi0.dnat]]
 destination = "198.51.100.30"
@@ -56,7 +48,7 @@ destination = "2001:db8:100::30"
 protocol = "udp"
 to = "fd00:1::2"
 """
-A_PREFIX_TO_ONE = TO_AN_ADDRESS.replace(".30", ".32/28").replace("::30", ":30::/64")
+A_PREFIX_TO_ONE = DNAT.replace(".30", ".32/28").replace("::30", ":30::/64")
 THE_ROUTERS_OWN = "".join(
     f"""
 [[nvi.nvi0.dnat]]
@@ -91,7 +83,7 @@ def ask(site: Site, family: Family, protocol: str, address: str, port: int) -> t
 
 
 def test_to_an_address(site: Site, family: Family) -> None:
-    site.use(TO_AN_ADDRESS)
+    site.use(DNAT)
     outside = family.pool(30)
     assert ask(site, family, "tcp", outside, TCP) == (family.client, TCP)
     assert ask(site, family, "udp", outside, UDP) == (family.client, UDP)

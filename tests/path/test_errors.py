@@ -8,22 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Unanswered
+from tests.path.entries import LAN_TO_POOL, LAN_TO_RANGE, STATIC, STATIC_PREFIX
 from tests.path.site import CLOSED, SNAT_TO_UPLINK, TCP, UDP, Family, Site
 
-SNAT_TO_A_POOL = """
-[[nvi.nvi0.snat]]
-source = ["10.1.0.0/24", "fd00:1::/64"]
-to = ["198.51.100.8", "2001:db8:100::8"]
-"""
-STATIC = """
-[[nvi.nvi0.static]]
-local = "10.1.0.2"
-global = "198.51.100.10"
-
-[[nvi.nvi0.static]]
-local = "fd00:1::2"
-global = "2001:db8:100::10"
-"""
 DNAT = """
 [[nvi.nvi0.dnat]]
 destination = "198.51.100.30"
@@ -37,24 +24,15 @@ protocol = ["tcp", "udp"]
 port = 8000
 to = "[fd00:1::2]:9"
 """
-NETMAP = """
-[[nvi.nvi0.static]]
-local = "10.1.0.0/24"
-global = "198.51.100.0/24"
-
-[[nvi.nvi0.static]]
-local = "fd00:1::/64"
-global = "2001:db8:100:1::/64"
-"""
 FROM_INSIDE = {
     "snat to an uplink": SNAT_TO_UPLINK,
-    "snat to a pool": SNAT_TO_A_POOL,
+    "snat to a pool": LAN_TO_POOL,
     "static": STATIC,
-    "static prefix": NETMAP,
+    "static prefix": STATIC_PREFIX,
 }
 TRANSLATED = pytest.mark.parametrize("entries", FROM_INSIDE.values(), ids=FROM_INSIDE)
 PLAIN_AND_PREFIX = pytest.mark.parametrize(
-    "entries", [SNAT_TO_UPLINK, NETMAP], ids=["snat to an uplink", "static prefix"]
+    "entries", [SNAT_TO_UPLINK, STATIC_PREFIX], ids=["snat to an uplink", "static prefix"]
 )
 ROUTER_MTU, ISP_MTU = 1300, 1400
 
@@ -127,7 +105,7 @@ class TestTraceroute:
         assert set(found[1:-1]) <= {*family.router, family.pool(10)}
 
     def test_by_icmp(self, site: Site, family: Family) -> None:
-        site.use(SNAT_TO_A_POOL)
+        site.use(LAN_TO_POOL)
         for limit in ("1", "2"):
             done = site.client.run(
                 *("ping", "-n", "-c", "1", "-W", "1", "-t", limit, family.server), check=False
@@ -189,7 +167,7 @@ def test_fragments_pass_from_outside(site: Site, family: Family) -> None:
 def test_fragments_pass_a_narrow_link(site: Site, family: Family, narrow: int) -> None:
     """IPv4 fragments once more on the way; IPv6 senders are told (RFC 8200, section 5): first the
     client, then the server."""
-    site.use(SNAT_TO_A_POOL)
+    site.use(LAN_TO_POOL)
     if family.version == 6:
         for _ in ("towards the server", "back"):
             site.client.ping(family.server, size=4000, timeout=1)
@@ -205,13 +183,13 @@ class TestUnusedPoolAddress:
 
     @REACH
     def test_from_outside(self, site: Site, family: Family, reach: str) -> None:
-        site.use(POOL, keys=f"reach = {reach}")
+        site.use(LAN_TO_RANGE, keys=f"reach = {reach}")
         with unreachable(site):
             site.server.ask_tcp(family.pool(12), TCP, source=family.server)
 
     @REACH
     def test_from_the_lan(self, site: Site, family: Family, reach: str) -> None:
-        site.use(POOL, keys=f"reach = {reach}")
+        site.use(LAN_TO_RANGE, keys=f"reach = {reach}")
         with unreachable(site):
             site.client.ask_tcp(family.pool(12), TCP)
 
@@ -233,13 +211,6 @@ class TestUnusedPoolAddress:
         site.router.sysctl("net.ipv4.conf.dmz0.forwarding", 1)
         with unreachable(site):
             site.host.ask_tcp(family.pool(10), TCP)
-
-
-POOL = """
-[[nvi.nvi0.snat]]
-source = ["10.1.0.0/24", "fd00:1::/64"]
-to = ["198.51.100.8/29", "2001:db8:100::10/124"]
-"""
 
 
 @contextlib.contextmanager

@@ -5,21 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.lab import exchange
+from tests.path.entries import DNAT
 from tests.path.site import ISP1_PREFERRED, ISP2_PREFERRED, TCP, UDP, Family, Site
 
 OWN = """
 [[nvi.nvi0.snat]]
 source = ["203.0.113.1", "192.0.2.1", "2001:db8:1::1", "2001:db8:2::1"]
 to = ["198.51.100.8", "2001:db8:100::8"]
-"""
-DNAT = """
-[[nvi.nvi0.dnat]]
-destination = "198.51.100.30"
-to = "10.1.0.2"
-
-[[nvi.nvi0.dnat]]
-destination = "2001:db8:100::30"
-to = "fd00:1::2"
 """
 LAN_ONLY = """
 [[nvi.nvi0.snat]]

@@ -8,13 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Unanswered, wait_until
+from tests.path.entries import SNAT_TO_POOL
 from tests.path.site import CLOSED, IPV4, TCP, UDP, Family, Site
 
-TO_A_POOL = """
-[[nvi.nvi0.snat]]
-source = ["10.0.0.0/8", "fd00::/16"]
-to = ["198.51.100.8", "2001:db8:100::8"]
-"""
 FILTER = "tc filter delete dev lo egress preference 7700"
 TTL = 64
 
@@ -33,11 +29,11 @@ def service(ground: Site) -> None:
 @pytest.fixture
 def alone(site: Site) -> Iterator[Site]:
     """The daemon is dead: nothing mends what happens."""
-    site.use(TO_A_POOL)
+    site.use(SNAT_TO_POOL)
     assert site.client.ask_udp(IPV4.server, UDP).address == IPV4.pool(8)
     site.nvid.kill()
     yield site
-    site.use(TO_A_POOL)
+    site.use(SNAT_TO_POOL)
     wait_until(lambda: site.nvid.status()["state"] == "healthy", message="a healthy nvid")
 
 
@@ -61,7 +57,7 @@ def give_up(site: Site, destination: str) -> None:
 class TestTheMachinesOwnTraffic:
     @pytest.mark.parametrize("local", ["true", "false"])
     def test_is_as_it_was(self, site: Site, family: Family, local: str) -> None:
-        site.use(TO_A_POOL, keys=f"local = {local}")
+        site.use(SNAT_TO_POOL, keys=f"local = {local}")
         own = {4: "127.0.0.1", 6: "::1"}[family.version]
         for address in (own, *family.router):
             assert site.router.ask_tcp(address, TCP).address == address
@@ -71,7 +67,7 @@ class TestTheMachinesOwnTraffic:
 
     def test_is_not_redirected(self, site: Site, family: Family) -> None:
         """Whatever bits of the mark other programs use."""
-        site.use(TO_A_POOL, keys="local = true")
+        site.use(SNAT_TO_POOL, keys="local = true")
         site.router.nft(
             "table inet others { chain out { type route hook output priority -150;"
             ' oif "lo" meta mark set 0xff0000ff; }; }'
@@ -86,7 +82,7 @@ class TestTheMachinesOwnTraffic:
 
 def test_large_packets_cross(site: Site, family: Family) -> None:
     """Segments that no interface has cut yet, with checksums that none has filled in."""
-    site.use(TO_A_POOL, keys="local = true")
+    site.use(SNAT_TO_POOL, keys="local = true")
     for sender in (site.client, site.router):
         assert site.probe(sender, "bulk", TCP, family.server, "--octets", "400000") == ["400000"]
 
@@ -119,7 +115,7 @@ def test_without_the_table_nothing_circles_for_ever(alone: Site, family: Family)
 def test_many_destinations_of_ipv6(site: Site) -> None:
     """Over lo each of them is a neighbour of its own to the kernel, which remembers 1024 of them
     (net.ipv6.neigh.default.gc_thresh3) and forgets them in time."""
-    site.use(TO_A_POOL)
+    site.use(SNAT_TO_POOL)
     site.server.nft(
         "table inet counting { chain in { type filter hook prerouting priority 0;"
         " ip6 daddr 2001:db8:f:7::/64 ip6 saddr 2001:db8:100::8 counter drop; }; }"

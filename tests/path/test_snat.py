@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Unanswered, wait_until
+from tests.path.entries import LAN_TO_POOL
 from tests.path.site import (
     IPV4,
     IPV6,
@@ -18,11 +19,6 @@ from tests.path.site import (
     Site,
 )
 
-TO_AN_ADDRESS = """
-[[nvi.nvi0.snat]]
-source = ["10.1.0.0/24", "fd00:1::/64"]
-to = ["198.51.100.8", "2001:db8:100::8"]
-"""
 TO_A_RANGE = """
 [[nvi.nvi0.snat]]
 source = ["10.1.0.0/24", "fd00:1::/64"]
@@ -48,10 +44,10 @@ source = ["10.1.0.0/24", "fd00:1::/64"]
 destination = ["10.2.0.0/24", "fd00:2::/64"]
 to = "none"
 """
-    + TO_AN_ADDRESS
+    + LAN_TO_POOL
 )
 TO_ISP2 = SNAT_TO_UPLINK.replace('"uplink"', '"uplink:isp2"')
-NOT_TO_THE_SECOND_LAN = TO_AN_ADDRESS + 'destination = ["!10.0.0.0/8", "!fd00::/8"]\n'
+NOT_TO_THE_SECOND_LAN = LAN_TO_POOL + 'destination = ["!10.0.0.0/8", "!fd00::/8"]\n'
 LIMITED = """
 [[nvi.nvi0.snat]]
 source = ["10.0.0.0/8", "fd00::/16"]
@@ -84,7 +80,7 @@ to = ["198.51.100.81", "2001:db8:100::81"]
 """
 
 POOLS = {
-    "an address": TO_AN_ADDRESS,
+    "an address": LAN_TO_POOL,
     "a range": TO_A_RANGE,
     "a prefix": TO_A_PREFIX,
     "several pools": TO_SEVERAL_POOLS,
@@ -128,7 +124,7 @@ def source_of_a_flow(site: Site, family: Family) -> str:
 
 
 def test_to_an_address(site: Site, family: Family) -> None:
-    site.use(TO_AN_ADDRESS)
+    site.use(LAN_TO_POOL)
     assert seen(site, family) == {family.pool(8)}
     assert site.client.ping(family.server)
 
@@ -279,5 +275,5 @@ class TestUplink:
 
 
 def test_both_families_are_translated_by_one_entry(site: Site) -> None:
-    site.use(TO_AN_ADDRESS)
+    site.use(LAN_TO_POOL)
     assert seen(site, IPV4) | seen(site, IPV6) == {IPV4.pool(8), IPV6.pool(8)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.lab import wait_until
+from tests.path.entries import STATIC_PREFIX
 from tests.path.site import SNAT_TO_UPLINK, TCP, UDP, Family, Site
 
 ADDRESSES = """
@@ -21,15 +22,6 @@ global = "198.51.100.20"
 [[nvi.nvi0.static]]
 local = "fd00:2::2"
 global = "2001:db8:100::20"
-"""
-PREFIXES = """
-[[nvi.nvi0.static]]
-local = "10.1.0.0/24"
-global = "198.51.100.0/24"
-
-[[nvi.nvi0.static]]
-local = "fd00:1::/64"
-global = "2001:db8:100:1::/64"
 """
 BESIDE_SNAT = ADDRESSES + SNAT_TO_UPLINK
 
@@ -77,13 +69,13 @@ class TestAddress:
 
 class TestPrefix:
     def test_goes_out_and_keeps_the_host_part(self, site: Site, family: Family) -> None:
-        site.use(PREFIXES)
+        site.use(STATIC_PREFIX)
         assert site.client.ask_tcp(family.server, TCP).address == in_prefix(family, 2)
         assert site.second.ask_udp(family.server, UDP).address == in_prefix(family, 3)
         assert site.client.ping(family.server)
 
     def test_comes_in_and_keeps_the_host_part(self, site: Site, family: Family) -> None:
-        site.use(PREFIXES)
+        site.use(STATIC_PREFIX)
         first, second = in_prefix(family, 2), in_prefix(family, 3)
         assert site.server.ask_tcp(first, TCP, source=family.server).address == family.server
         assert site.server.ask_udp(second, UDP, source=family.server).address == family.server

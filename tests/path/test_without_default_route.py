@@ -5,22 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.lab import Unanswered
+from tests.path.entries import LAN_TO_RANGE, STATIC
 from tests.path.site import SNAT_TO_UPLINK, TCP, UDP, Family, Site
 
-STATIC = """
-[[nvi.nvi0.static]]
-local = "10.1.0.2"
-global = "198.51.100.10"
-
-[[nvi.nvi0.static]]
-local = "fd00:1::2"
-global = "2001:db8:100::10"
-"""
-POOL = """
-[[nvi.nvi0.snat]]
-source = ["10.1.0.0/24", "fd00:1::/64"]
-to = ["198.51.100.8/29", "2001:db8:100::10/124"]
-"""
 SSH = 22
 
 
@@ -48,7 +35,7 @@ def test_errors_of_the_router_go_out(site: Site, family: Family) -> None:
 
 
 def test_an_unused_pool_address_is_unreachable(site: Site, family: Family) -> None:
-    site.use(POOL)
+    site.use(LAN_TO_RANGE)
     with pytest.raises(Unanswered, match="No route to host"):
         site.server.ask_tcp(family.pool(12), TCP, source=family.server, timeout=8)
 

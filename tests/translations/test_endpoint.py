@@ -13,18 +13,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Observer, Seen, Unanswered
+from tests.path.entries import INDEPENDENT
 from tests.path.site import UDP, Family, Site
 from tests.translations.actors import endpoint
 
-MAPPED = """
-[[nvi.nvi0.snat]]
-source = ["10.0.0.0/8", "fd00::/16"]
-to = ["198.51.100.8", "2001:db8:100::8"]
-mapping = "endpoint-independent"
-"""
-POOL = MAPPED.replace("198.51.100.8", "198.51.100.8/30").replace("::8", "::8/126")
+POOL = INDEPENDENT.replace("198.51.100.8", "198.51.100.8/30").replace("::8", "::8/126")
 WITH_DNAT = (
-    MAPPED
+    INDEPENDENT
     + """
 [[nvi.nvi0.dnat]]
 destination = "198.51.100.30"
@@ -71,7 +66,7 @@ def only(seen: tuple[Seen | None, ...]) -> Seen:
     return one
 
 
-@pytest.mark.parametrize("entries", [MAPPED, POOL], ids=["one address", "pool"])
+@pytest.mark.parametrize("entries", [INDEPENDENT, POOL], ids=["one address", "pool"])
 def test_everybody_sees_the_same_endpoint(
     site: Site, family: Family, port: int, entries: str
 ) -> None:
@@ -81,7 +76,7 @@ def test_everybody_sees_the_same_endpoint(
 
 
 def test_a_stranger_reaches_the_host_through_it(site: Site, family: Family, port: int) -> None:
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     with endpoint(site.client, port, server(family)) as mapped:
         outside = only(mapped.seen)
         assert outside.address == family.pool(8)
@@ -93,7 +88,7 @@ def test_a_stranger_reaches_the_host_through_it(site: Site, family: Family, port
 
 
 def test_nobody_reaches_the_host_before_it_has_sent(site: Site, family: Family, port: int) -> None:
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     with endpoint(site.client, port, version=family.version) as mapped:
         with pytest.raises(Unanswered):
             site.server.ask_udp(family.pool(8), port, source=family.server, timeout=0.5)
@@ -101,7 +96,7 @@ def test_nobody_reaches_the_host_before_it_has_sent(site: Site, family: Family, 
 
 
 def test_two_hosts_with_one_port_have_two_endpoints(site: Site, family: Family, port: int) -> None:
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     with (
         endpoint(site.client, port, server(family), provider(family)) as first,
         endpoint(site.second, port, server(family), provider(family)) as second,
@@ -123,7 +118,7 @@ def test_a_flow_that_began_outside_makes_no_mapping(site: Site, family: Family, 
 def test_survives_a_reload_and_a_restart_of_the_daemon(
     site: Site, family: Family, port: int
 ) -> None:
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     with endpoint(site.client, port, server(family)) as mapped:
         outside = only(mapped.seen)
         site.use(WITH_DNAT)
@@ -138,7 +133,7 @@ def test_survives_a_reload_and_a_restart_of_the_daemon(
 
 def test_survives_the_end_of_its_flows(site: Site, family: Family, port: int) -> None:
     """The mapping is the host's, not the flow's."""
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     with endpoint(site.client, port, server(family)) as mapped:
         outside = only(mapped.seen)
         site.nvid.command("clear", "--source", family.client)
@@ -149,7 +144,7 @@ def test_survives_the_end_of_its_flows(site: Site, family: Family, port: int) ->
 @pytest.mark.parametrize("other", ["second", "host"], ids=["same interface", "another interface"])
 def test_two_mapped_hosts_meet(site: Site, family: Family, port: int, other: str) -> None:
     """RFC 4787, REQ-9: hairpinning, and each is seen from its outside endpoint."""
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     peer = {"second": site.second, "host": site.host}[other]
     with endpoint(peer, port, server(family)) as theirs:
         outside = only(theirs.seen)
@@ -160,6 +155,6 @@ def test_two_mapped_hosts_meet(site: Site, family: Family, port: int, other: str
 
 
 def test_tcp_keeps_working(site: Site, family: Family) -> None:
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     assert site.client.ask_tcp(family.server, 80).address == family.pool(8)
     assert site.client.ping(family.server)

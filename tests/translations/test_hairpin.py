@@ -9,18 +9,10 @@ from __future__ import annotations
 import pytest
 
 from tests.lab import exchange
+from tests.path.entries import SNAT_TO_POOL, STATIC
 from tests.path.site import SNAT_TO_UPLINK, TCP, UDP, Family, Site
 from tests.translations.actors import explain, written
 
-STATIC = """
-[[nvi.nvi0.static]]
-local = "10.1.0.2"
-global = "198.51.100.10"
-
-[[nvi.nvi0.static]]
-local = "fd00:1::2"
-global = "2001:db8:100::10"
-"""
 DNAT = """
 [[nvi.nvi0.dnat]]
 destination = "198.51.100.10"
@@ -39,23 +31,18 @@ to = [{ address = "10.1.0.2" }, { address = "10.1.0.2", weight = 2 }]
 destination = "2001:db8:100::10"
 to = [{ address = "fd00:1::2" }, { address = "fd00:1::2", weight = 2 }]
 """
-POOL = """
-[[nvi.nvi0.snat]]
-source = ["10.0.0.0/8", "fd00::/16"]
-to = ["198.51.100.8", "2001:db8:100::8"]
-"""
 
 
 @pytest.mark.parametrize(
     ("entries", "snat"),
-    [(STATIC, ""), (STATIC, POOL), (DNAT, ""), (DNAT, SNAT_TO_UPLINK), (SHARED, "")],
+    [(STATIC, ""), (STATIC, SNAT_TO_POOL), (DNAT, ""), (DNAT, SNAT_TO_UPLINK), (SHARED, "")],
     ids=["static", "static and pool", "dnat", "dnat and uplink", "shared dnat"],
 )
 def test_behind_the_same_interface(site: Site, family: Family, entries: str, snat: str) -> None:
     """The client is seen from the pool or the uplink where snat says so, else from the router."""
     site.use(entries + snat)
     outside = family.pool(10)
-    source = {"": family.router[0], POOL: family.pool(8), SNAT_TO_UPLINK: family.wan0}[snat]
+    source = {"": family.router[0], SNAT_TO_POOL: family.pool(8), SNAT_TO_UPLINK: family.wan0}[snat]
     for protocol, port in (("tcp", TCP), ("udp", UDP)):
         found = exchange(site.second, protocol, outside, port)
         assert (found.seen.address, found.answered_by) == (source, (family.client, port))

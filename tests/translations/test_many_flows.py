@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.daemon import EXECUTABLE
+from tests.path.entries import LAN_TO_POOL
 from tests.path.site import Family, Site
 from tests.translations.actors import probing, translations
 
@@ -24,11 +25,6 @@ SELECTED = FLOWS // 4
 """Flows to each of four addresses, of which one is cleared first. At most 55,000."""
 MOST_GROWTH = 32 << 10
 """Kilobytes, however many flows there are."""
-ENTRIES = """
-[[nvi.nvi0.snat]]
-source = ["10.1.0.0/24", "fd00:1::/64"]
-to = ["198.51.100.8", "2001:db8:100::8"]
-"""
 WITHOUT_ANSWER = '[conntrack]\ntimeouts = { udp = "30m" }\n'
 """Flows that get no answer stay while they are counted."""
 QUIET = """
@@ -51,7 +47,7 @@ def path() -> str:
 def test_a_large_table_is_listed_and_cleared(site: Site, family: Family) -> None:
     if not site.server.run("nft", "list", "tables").stdout.count("quiet"):
         site.server.nft(QUIET)
-    site.use_whole(WITHOUT_ANSWER + site.configuration(ENTRIES))
+    site.use_whole(WITHOUT_ANSWER + site.configuration(LAN_TO_POOL))
     site.nvid.command("clear", "--nvi", "nvi0", timeout=120)
     selected, *others = [OTHERS[family.version].format(20 + place) for place in range(4)]
     for address in (selected, *others):

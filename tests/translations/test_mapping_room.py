@@ -11,15 +11,10 @@ import pytest
 
 from nvid.desired.ruleset.endpoint import MAPPINGS
 from tests.lab import Unanswered
+from tests.path.entries import INDEPENDENT
 from tests.path.site import UDP, Family, Site
 from tests.translations.actors import Mapped, endpoint
 
-MAPPED = """
-[[nvi.nvi0.snat]]
-source = ["10.0.0.0/8", "fd00::/16"]
-to = ["198.51.100.8", "2001:db8:100::8"]
-mapping = "endpoint-independent"
-"""
 PLACES = ("out", "in", "taken", "pairs")
 NOBODY = {4: ("10.99.0.1", "198.51.100.8"), 6: ("fd00:99::1", "2001:db8:100::8")}
 """An inside and an outside address of mappings that no packet of these tests has."""
@@ -72,7 +67,7 @@ def someone_elses(what: str, family: Family) -> Iterator[str]:
 )
 def full(request: pytest.FixtureRequest, site: Site, family: Family) -> Iterator[tuple[str, ...]]:
     """Some or all of the objects are full; afterwards they are empty."""
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     names = places(site, family)
     assert sorted(names) == sorted(PLACES)
     file = site.lab.scratch("elements")
@@ -130,7 +125,7 @@ def stranger_reaches(site: Site, family: Family, found: Mapped) -> bool:
 
 
 def test_each_has_a_size(site: Site, family: Family) -> None:
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     for place in places(site, family).values():
         shown = site.router.run("nft", "--terse", "list", *place.split()).stdout
         assert re.findall(r"size (\d+)", shown) == [str(MAPPINGS)]

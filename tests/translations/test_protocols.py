@@ -6,18 +6,10 @@ from __future__ import annotations
 import pytest
 
 from tests.lab import wait_until
+from tests.path.entries import STATIC
 from tests.path.site import SNAT_TO_UPLINK, Family, Site
 from tests.translations.actors import PROBES
 
-STATIC = """
-[[nvi.nvi0.static]]
-local = "10.1.0.2"
-global = "198.51.100.10"
-
-[[nvi.nvi0.static]]
-local = "fd00:1::2"
-global = "2001:db8:100::10"
-"""
 DNAT_AND_SNAT = """
 [[nvi.nvi0.dnat]]
 destination = "198.51.100.10"

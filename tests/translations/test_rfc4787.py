@@ -13,17 +13,13 @@ import pytest
 
 from nvid.desired.ruleset.endpoint import TIMEOUT
 from tests.lab import Observer, Seen, Unanswered, exchange
+from tests.path.entries import SNAT_TO_POOL
 from tests.path.site import CLOSED, UDP, Family, Site
 from tests.translations.actors import PROBES, Mapped, endpoint
 
-DEFAULT = """
-[[nvi.nvi0.snat]]
-source = ["10.0.0.0/8", "fd00::/16"]
-to = ["198.51.100.8", "2001:db8:100::8"]
-"""
-INDEPENDENT = DEFAULT + 'mapping = "endpoint-independent"\n'
+INDEPENDENT = SNAT_TO_POOL + 'mapping = "endpoint-independent"\n'
 BOTH = pytest.mark.parametrize(
-    "entries", [DEFAULT, INDEPENDENT], ids=["port-dependent", "endpoint-independent"]
+    "entries", [SNAT_TO_POOL, INDEPENDENT], ids=["port-dependent", "endpoint-independent"]
 )
 PORTS = itertools.count(8000)
 LOW_PORTS = itertools.count(400)
@@ -99,7 +95,7 @@ class TestReq1EndpointIndependentMapping:
 
     def test_port_dependent(self, site: Site, family: Family, port: int) -> None:
         """Not so: where the five values of a flow would not be unique, its port is another one."""
-        site.use(DEFAULT)
+        site.use(SNAT_TO_POOL)
         with endpoint(site.client, port, server(family)) as found:
             (first,) = answered(found)
             assert first.port == port
@@ -136,7 +132,7 @@ class TestReq3PortOverloading:
 
     def test_port_dependent(self, site: Site, family: Family, port: int) -> None:
         """Not so: a port is used again for another destination."""
-        site.use(DEFAULT)
+        site.use(SNAT_TO_POOL)
         with (
             endpoint(site.client, port, server(family)) as one,
             endpoint(site.second, port, provider(family)) as other,
@@ -156,7 +152,7 @@ class TestReq3aPortRange:
         self, site: Site, family: Family, ports: Iterator[int], first: int, last: int
     ) -> None:
         """Kept, or, where another host has it already, replaced by one of the same range."""
-        site.use(DEFAULT)
+        site.use(SNAT_TO_POOL)
         inside = next(ports)
         with endpoint(site.client, inside, server(family)) as found:
             assert [seen.port for seen in answered(found)] == [inside]
@@ -199,16 +195,16 @@ class TestReq5MappingTimer:
 
     def test_port_dependent(self, site: Site, family: Family, port: int) -> None:
         """By conntrack's timers: 30 s at first, unless the configuration says otherwise."""
-        site.use(DEFAULT)
+        site.use(SNAT_TO_POOL)
         with endpoint(site.client, port, server(family)):
             assert seconds(site, family, port) <= 30
         timers = '[conntrack]\ntimeouts = { udp = "5m", udp_stream = "5m" }\n'
-        site.use_whole(timers + site.configuration(DEFAULT))
+        site.use_whole(timers + site.configuration(SNAT_TO_POOL))
         try:
             with endpoint(site.client, port + 1000, server(family)):
                 assert 290 <= seconds(site, family, port + 1000) <= 300
         finally:
-            site.use(DEFAULT)
+            site.use(SNAT_TO_POOL)
             site.router.sysctl("net.netfilter.nf_conntrack_udp_timeout", 30)
             site.router.sysctl("net.netfilter.nf_conntrack_udp_timeout_stream", 120)
 
@@ -272,7 +268,7 @@ class TestReq6RefreshDirection:
 
     def test_port_dependent(self, site: Site, family: Family, port: int) -> None:
         """By packets of both directions, as conntrack does."""
-        site.use(DEFAULT)
+        site.use(SNAT_TO_POOL)
         with endpoint(site.client, port, server(family)):
             words = ("-U", "-f", f"ipv{family.version}", "-p", "udp", "-s", family.client)
             site.router.run("conntrack", *words, "--sport", str(port), "--timeout", "5")
@@ -293,7 +289,7 @@ class TestReq8Filtering:
 
     def test_port_dependent(self, site: Site, family: Family, port: int) -> None:
         """Stricter than both: by address and port."""
-        site.use(DEFAULT)
+        site.use(SNAT_TO_POOL)
         with endpoint(site.client, port, server(family)) as found:
             (outside,) = answered(found)
             assert not reached(site, outside, family.server, source_port=7)
@@ -318,7 +314,7 @@ class TestReq9Hairpinning:
     def test_port_dependent(self, site: Site, family: Family, port: int) -> None:
         """To a static address; the source is what the entry makes of it everywhere."""
         site.use(
-            DEFAULT
+            SNAT_TO_POOL
             + '[[nvi.nvi0.static]]\nlocal = "10.1.0.3"\nglobal = "198.51.100.10"\n'
             + '[[nvi.nvi0.static]]\nlocal = "fd00:1::3"\nglobal = "2001:db8:100::10"\n'
         )
@@ -353,7 +349,7 @@ class TestReq12Icmp:
             assert reached(site, outside, family.server, source_port=7)
 
     def test_port_dependent(self, site: Site, family: Family, port: int) -> None:
-        site.use(DEFAULT)
+        site.use(SNAT_TO_POOL)
         refused(site, family, port)
         assert len(flows(site, family, port, CLOSED)) == 1
         refused(site, family, port)

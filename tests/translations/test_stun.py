@@ -9,37 +9,14 @@ from ipaddress import ip_interface
 import pytest
 
 from tests.lab import wait_until
+from tests.path.entries import INDEPENDENT, STATIC, STATIC_PREFIX
 from tests.path.site import Family, Site
 
 PORT = 3478
 SECOND = ("198.18.0.11/32", "2001:db8:f::11/128")
 """RFC 5780 wants a server with two addresses; the first is the site's."""
 
-MAPPED = """
-[[nvi.nvi0.snat]]
-source = ["10.0.0.0/8", "fd00::/16"]
-to = ["198.51.100.8", "2001:db8:100::8"]
-mapping = "endpoint-independent"
-"""
-DEFAULT = MAPPED.replace('mapping = "endpoint-independent"', "")
-STATIC = """
-[[nvi.nvi0.static]]
-local = "10.1.0.2"
-global = "198.51.100.10"
-
-[[nvi.nvi0.static]]
-local = "fd00:1::2"
-global = "2001:db8:100::10"
-"""
-PREFIX = """
-[[nvi.nvi0.static]]
-local = "10.1.0.0/24"
-global = "198.51.100.0/24"
-
-[[nvi.nvi0.static]]
-local = "fd00:1::/64"
-global = "2001:db8:100:1::/64"
-"""
+DEFAULT = INDEPENDENT.replace('mapping = "endpoint-independent"', "")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,7 +49,7 @@ def discovered(site: Site, family: Family, *options: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "entries", [MAPPED, STATIC, PREFIX], ids=["mapping", "static", "static prefix"]
+    "entries", [INDEPENDENT, STATIC, STATIC_PREFIX], ids=["mapping", "static", "static prefix"]
 )
 def test_is_endpoint_independent(site: Site, family: Family, entries: str) -> None:
     site.use(entries)
@@ -83,14 +60,14 @@ def test_is_endpoint_independent(site: Site, family: Family, entries: str) -> No
 
 def test_is_so_for_what_has_to_be_fragmented(site: Site, family: Family) -> None:
     """Requests and answers of more than 1500 octets (RFC 4787, REQ-14)."""
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     found = discovered(site, family, "-m", "-f", "-P")
     assert "NAT with Endpoint Independent Mapping!" in found
     assert "NAT with Endpoint Independent Filtering!" in found
 
 
 def test_hairpins(site: Site, family: Family) -> None:
-    site.use(MAPPED)
+    site.use(INDEPENDENT)
     assert "Received a request" in discovered(site, family, "-H")
     site.use(DEFAULT)
     assert "Received a request" not in discovered(site, family, "-H")

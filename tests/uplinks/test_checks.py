@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Namespace, wait_until
+from tests.path.entries import ELSEWHERE
 from tests.path.site import IPV4, IPV6, SNAT_TO_UPLINK, TCP, UDP, Family, Site
 
 CHECK = (
@@ -28,11 +29,6 @@ interface = "wan1"
 gateway = ["192.0.2.254", "2001:db8:2::fe"]
 priority = 20
 {CHECK}
-"""
-ELSEWHERE = """
-[[nvi.nvi0.route]]
-destination = ["198.18.0.11", "2001:db8:f::11"]
-via = "isp2"
 """
 BY_EITHER = SNAT_TO_UPLINK + ELSEWHERE
 OTHER = {4: "198.18.0.11", 6: "2001:db8:f::11"}

@@ -11,6 +11,7 @@ from typing import Literal
 import pytest
 
 from tests.lab import Lab, wait_until
+from tests.path.entries import ELSEWHERE
 from tests.path.site import (
     ISP1_PREFERRED,
     ISP2_PREFERRED,
@@ -45,11 +46,6 @@ to = "fd00:1::3"
 [[nvi.nvi0.route]]
 source = ["198.51.100.0/24", "2001:db8:100::/48"]
 via = "isp1"
-"""
-ELSEWHERE = """
-[[nvi.nvi0.route]]
-destination = ["198.18.0.11", "2001:db8:f::11"]
-via = "isp2"
 """
 BY_EITHER = STATIC + SNAT_TO_UPLINK + ELSEWHERE
 OTHER = {4: "198.18.0.11", 6: "2001:db8:f::11"}
