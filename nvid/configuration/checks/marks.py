@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nvid.configuration.findings import Finding
 from nvid.configuration.types import Configuration, named_tables
-from nvid.names import MAIN_ROUTING_TABLE, SPECIAL_LANES, TABLE_LANES
+from nvid.names import SPECIAL_LANES, TABLE_LANES
 
 STATE_BITS = 2
 UPLINK_BITS = 4
@@ -38,58 +38,60 @@ def _uplinks(configuration: Configuration) -> Iterator[Finding]:
 
 
 def _named_tables(configuration: Configuration) -> Iterator[Finding]:
-    found = 0
-    seen: set[int] = set()
-    for nvi in configuration.nvis:
-        for route in nvi.routes:
-            if route.table in (None, MAIN_ROUTING_TABLE) or route.table in seen:
-                continue
-            seen.add(route.table)
-            found += 1
-            if found > TABLE_LANES:
-                yield Finding(
-                    f"{route.key_path}.table",
-                    f"this is routing table number {found} that routes name: {TABLE_LANES} is the "
-                    "most, main not counted",
-                    f"name {TABLE_LANES} tables",
-                )
+    routes = [route for nvi in configuration.nvis for route in nvi.routes]
+    for number, table in enumerate(named_tables(configuration), 1):
+        if number > TABLE_LANES:
+            first = next(route for route in routes if route.table == table)
+            yield Finding(
+                f"{first.key_path}.table",
+                f"this is routing table number {number} that routes name: {TABLE_LANES} is the "
+                "most, main not counted",
+                f"name {TABLE_LANES} tables",
+            )
 
 
 def _lanes(configuration: Configuration) -> Iterator[Finding]:
     """A narrow mask has fewer lanes than there can be uplinks."""
     mask = configuration.daemon.fwmark_mask
-    width = mask.bit_count()
-    spare = width - STATE_BITS - UPLINK_BITS
+    spare = _spare_bits(mask)
     uplinks, tables = len(configuration.uplinks), len(named_tables(configuration))
     needed = MAIN_LANES + uplinks + tables + SPECIAL_LANES
     if needed > 2**spare:
         yield Finding(
             "daemon.fwmark_mask",
-            f"0x{mask:08x} has {width} bits: {spare} are for lanes, 2**{spare} = {2**spare} of "
-            f"them, but {MAIN_LANES} for main + {uplinks} for uplinks + {tables} for the tables "
-            f"of routes + {SPECIAL_LANES} where nothing leads = {needed} are needed",
-            f"write a mask of {(needed - 1).bit_length() + STATE_BITS + UPLINK_BITS} bits or more",
+            f"0x{mask:08x} has {mask.bit_count()} bits: {spare} are for lanes, 2**{spare} = "
+            f"{2**spare} of them, but {MAIN_LANES} for main + {uplinks} for uplinks + {tables} for "
+            f"the tables of routes + {SPECIAL_LANES} where nothing leads = {needed} are needed",
+            f"write a mask of {_width_for(needed)} bits or more",
         )
 
 
 def _tenants(configuration: Configuration) -> Iterator[Finding]:
     tenants = configuration.tenants
     mask = configuration.daemon.fwmark_mask
-    width = mask.bit_count()
-    spare = width - STATE_BITS - UPLINK_BITS
+    spare = _spare_bits(mask)
     taken = SPECIAL_LANES + len(named_tables(configuration))
     most = 2**spare - UPLINK_LANES - taken
     if tenants and len(tenants) > most:
-        lanes = len(tenants) + UPLINK_LANES + taken
-        needed = (lanes - 1).bit_length() + STATE_BITS + UPLINK_BITS
+        needed = _width_for(len(tenants) + UPLINK_LANES + taken)
         yield Finding(
             "daemon.fwmark_mask",
-            f"0x{mask:08x} has {width} bits: {STATE_BITS} are for state, {UPLINK_BITS} for "
-            f"uplinks, {spare} are left, and 2**{spare} - {UPLINK_LANES} - {taken} (what route "
+            f"0x{mask:08x} has {mask.bit_count()} bits: {STATE_BITS} are for state, {UPLINK_BITS} "
+            f"for uplinks, {spare} are left, and 2**{spare} - {UPLINK_LANES} - {taken} (what route "
             f"entries say, and where nothing leads) = {max(most, 0)} tenants fit, "
             f"but there are {len(tenants)}",
             f"write a mask of {needed} bits or more, or keep {max(most, 0)} tenants",
         )
+
+
+def _spare_bits(mask: int) -> int:
+    """The bits of a mask that number lanes."""
+    return mask.bit_count() - STATE_BITS - UPLINK_BITS
+
+
+def _width_for(lanes: int) -> int:
+    """The bits of a mask that has so many lanes."""
+    return (lanes - 1).bit_length() + STATE_BITS + UPLINK_BITS
 
 
 def _tables(configuration: Configuration) -> Iterator[Finding]:
