@@ -17,14 +17,12 @@ from nvid.configuration.values import IPNetwork
 from nvid.desired.objects import Family
 from nvid.desired.ruleset.first_match import disjoint
 from nvid.desired.ruleset.model import Chain, Map, Ruleset
+from nvid.desired.ruleset.selection import applies_to, match
 from nvid.desired.ruleset.words import (
     ADDRESS,
     IP,
     NFPROTO,
     Plan,
-    interfaces,
-    networks,
-    protocols_and_ports,
 )
 from nvid.desired.uplinks import FAMILIES, UplinkState, preferred
 
@@ -66,7 +64,7 @@ def _decisions(plan: Plan, nvi: Nvi) -> Iterator[Chain]:
     for entry in nvi.routes:
         lane = said_lane(plan, entry)
         verdict = "return" if lane is None else f"goto forward_{lane}"
-        rules += [f"{match} {verdict}" for _, match in translated_match(entry)]
+        rules += [f"{asked} {verdict}" for _, asked in translated_match(entry)]
     yield Chain(f"decisions_{plan.number(nvi)}", tuple(rules))
 
 
@@ -89,12 +87,12 @@ def _lane(plan: Plan, entry: Route, family: Family) -> int:
 def _entries(plan: Plan, nvi: Nvi) -> Iterator[tuple[str, list[Map]]]:
     number = plan.number(nvi)
     for family in FAMILIES:
-        of_family = [entry for entry in nvi.routes if _applies(entry, family)]
+        of_family = [entry for entry in nvi.routes if applies_to(entry, family)]
         for place, (looks_at, run) in enumerate(groupby(of_family, _looks_at)):
             if looks_at is None:
                 for entry in run:
                     lane = _lane(plan, entry, family)
-                    yield f"{_match(entry, family)} goto forward_{lane}", []
+                    yield f"{match(entry, family)} goto forward_{lane}", []
                 continue
             side, name = looks_at, f"route_{number}_ip{family}_{place}"
             elements = disjoint(
@@ -123,34 +121,11 @@ def _side(entry: Route, side: str, family: Family) -> list[IPNetwork]:
     return [each for each in both if each.version == family]
 
 
-def _applies(entry: Route, family: Family) -> bool:
-    """Whether flows of the family can match: the entry's addresses decide."""
-    return all(
-        not wanted or any(each.version == family for each in wanted)
-        for wanted in (entry.sources, entry.destinations)
-    )
-
-
 def translated_match(entry: Route) -> Iterator[tuple[Family, str]]:
     """All that the entry asks of a translated packet, for each family that it applies to."""
     for family in FAMILIES:
-        if _applies(entry, family):
-            yield family, _match(entry, family)
-
-
-def _match(entry: Route, family: Family) -> str:
-    ip = IP[family]
-    words = [f"meta nfproto {NFPROTO[family]}"]
-    if entry.ingress:
-        words.append(interfaces(entry.ingress))
-    if entry.sources:
-        words.append(f"{ip} saddr {networks(entry.sources, family)}")
-    if entry.destinations:
-        words.append(f"{ip} daddr {networks(entry.destinations, family)}")
-    if entry.dscp is not None:
-        words.append(f"{ip} dscp {entry.dscp}")
-    words.append(protocols_and_ports(entry.protocols, entry.ports))
-    return " ".join(word for word in words if word)
+        if applies_to(entry, family):
+            yield family, match(entry, family)
 
 
 def chosen(plan: Plan, entry: Route, family: Family) -> int:

@@ -1,9 +1,10 @@
-"""What an snat entry asks of a flow, as nft matches."""
+"""What a route or an snat entry asks of a flow, as nft matches."""
 
 from __future__ import annotations
 
+from nvid.configuration.routes import Route
 from nvid.configuration.translations import Snat
-from nvid.configuration.values import Pools
+from nvid.configuration.values import AddressRange, IPNetwork, Pools
 from nvid.desired.objects import Family
 from nvid.desired.ruleset.words import (
     IP,
@@ -14,28 +15,28 @@ from nvid.desired.ruleset.words import (
 )
 
 
-def applies_to(snat: Snat, family: Family) -> bool:
-    """Whether the entry can translate flows of this family: its addresses decide."""
-    if isinstance(snat.to, Pools) and not any(part.version == family for part in snat.to.ranges):
-        return False
-    for wanted in (snat.sources, snat.destinations):
-        if wanted and not any(network.version == family for network in wanted):
-            return False
-    return True
+def applies_to(entry: Snat | Route, family: Family) -> bool:
+    """Whether the entry is about flows of this family at all: its addresses decide."""
+    asked: list[tuple[IPNetwork | AddressRange, ...]] = [entry.sources, entry.destinations]
+    if isinstance(entry, Snat) and isinstance(entry.to, Pools):
+        asked.append(entry.to.ranges)
+    return all(not each or any(one.version == family for one in each) for each in asked)
 
 
-def match(snat: Snat, family: Family) -> str:
+def match(entry: Snat | Route, family: Family) -> str:
     """All of the entry's conditions, for one family that it applies to."""
     ip = IP[family]
     words = [f"meta nfproto {NFPROTO[family]}"]
-    if snat.ingress:
-        words.append(interfaces(snat.ingress))
-    if snat.sources:
-        words.append(f"{ip} saddr {networks(snat.sources, family)}")
-    if snat.destinations:
-        words.append(f"{ip} daddr {networks(snat.destinations, family)}")
-    excluded = networks(snat.excluded_destinations, family)
-    if excluded:
+    if entry.ingress:
+        words.append(interfaces(entry.ingress))
+    if entry.sources:
+        words.append(f"{ip} saddr {networks(entry.sources, family)}")
+    if entry.destinations:
+        words.append(f"{ip} daddr {networks(entry.destinations, family)}")
+    if isinstance(entry, Route):
+        if entry.dscp is not None:
+            words.append(f"{ip} dscp {entry.dscp}")
+    elif excluded := networks(entry.excluded_destinations, family):
         words.append(f"{ip} daddr != {excluded}")
-    words.append(protocols_and_ports(snat.protocols, snat.ports))
+    words.append(protocols_and_ports(entry.protocols, entry.ports))
     return " ".join(word for word in words if word)
