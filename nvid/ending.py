@@ -1,20 +1,102 @@
 """Ending flows, selectively: the few that a change concerns, found by their marks and by what
-conntrack shows of them. Each function answers how many it ended."""
+conntrack shows of them.
+
+The table is changed first, then flows are ended. What a round that fails, or a death in between,
+leaves undone is owed: ``Endings`` and the state hold it until a later round has done it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
+from msgspec.structs import replace
+
 from nvid import failover, flows
 from nvid.configuration.types import Configuration
 from nvid.desired import Desired
 from nvid.desired.marks import Marks
+from nvid.desired.numbers import Numbers, with_recent, without_moved
+from nvid.desired.ruleset.account import labels_of
 from nvid.desired.uplinks import UplinkState
 from nvid.kernel import conntrack
 from nvid.kernel.conntrack import MarkFilter
 from nvid.machine import Machine
 from nvid.observed import Observed
+from nvid.state import State
+from nvid.untranslated import began_before
+
+
+class Endings:
+    """What is to be ended, from before the change that makes it so until it has been."""
+
+    def __init__(self, kept: State, befores: Iterable[Configuration]) -> None:
+        """``befores`` are the configurations whose translations may have made flows, as far as
+        they are known: what was in force last, and what was being put in force at a death."""
+        self._befores = tuple(befores)
+        self._zones = dict(kept.tenants)
+        self._uplinks: tuple[UplinkState, ...] | None = None
+        # What a dead process did not come to is found by looking at the flows themselves.
+        self._seeks_lanes = True
+        # Their flows were ended when they began to fail.
+        self._lost: failover.Lost = frozenset(kept.failing_by_family)  # type: ignore[arg-type]
+
+    def recent(self, previous: Numbers, wanted: Configuration, kept: State) -> Numbers:
+        """The numbers of a moment ago, of which lanes whose flows live are not to be given away."""
+        for before in self._befores:
+            previous = without_moved(previous, before, wanted)
+        return with_recent(previous, kept.lanes_to_end)
+
+    def owe(self, kept: State, numbers: Numbers, observed: Observed, desired: Desired) -> State:
+        """The state to keep before the change: ``kept``, with what is to be ended after it."""
+        in_use = {*numbers.uplinks.values(), *numbers.tenants.values()}
+        once = {*kept.lanes_to_end, *kept.uplinks.values(), *kept.tenants.values()}
+        # Without the table, nobody can tell which lanes it had.
+        self._seeks_lanes |= observed.table is None or any(
+            _observed_keys(observed, name) - _wanted_keys(desired, name)
+            for name in ("forward_lanes", "return_lanes")
+        )
+        return replace(
+            kept,
+            lanes_to_end=tuple(sorted((once | _zones_of(observed)) - in_use)),
+            offers_to_end=tuple(sorted({*kept.offers_to_end, *fresh_offers(observed, desired)})),
+        )
+
+    def change_to(self, configuration: Configuration) -> None:
+        """From now on, its translations may make flows."""
+        if not any(each is configuration for each in self._befores):
+            self._befores += (configuration,)
+
+    def end(
+        self,
+        configuration: Configuration,
+        desired: Desired,
+        machine: Machine,
+        numbers: Numbers,
+        kept: State,
+    ) -> tuple[int, State]:
+        """End all that is owed, now that the change is made; the number of flows, and what to
+        keep of it. Raises NvidError or OSError; then it is owed still."""
+        marks = Marks(configuration.daemon.fwmark_mask)
+        zones = {**self._zones, **numbers.tenants}
+        ended = 0
+        for before in self._befores:
+            if before is not configuration:
+                bits = labels_of(before.nvis, self._uplinks or desired.uplinks)
+                ended += of_translations_gone(before, configuration, machine, marks, bits, zones)
+        if kept.offers_to_end:
+            ended += of_before(kept.offers_to_end, machine, marks)
+        if self._seeks_lanes:
+            ended += of_lanes_gone(desired, marks)
+        ended += of_tenants_gone(kept.lanes_to_end, marks)
+        lost = failover.lost(desired.uplinks)
+        of_uplinks, addresses = of_lost(
+            lost - self._lost, kept.addresses, desired.uplinks, machine, marks
+        )
+        self._befores, self._uplinks, self._lost = (configuration,), desired.uplinks, lost
+        self._zones, self._seeks_lanes = dict(numbers.tenants), False
+        done = replace(kept, offers_to_end=(), lanes_to_end=(), addresses=addresses)
+        return ended + of_uplinks, done
 
 
 def of_translations_gone(
@@ -32,29 +114,41 @@ def of_translations_gone(
     return conntrack.end(MarkFilter(marks.bound, marks.state_mask), chosen)
 
 
-def of_before(machine: Machine, marks: Marks) -> int:
-    """Those that began untranslated, because the table was not there or did not cover them."""
-    return conntrack.end_untranslated(MarkFilter(0, marks.state_mask), machine.addresses())
+def of_before(offers: Iterable[str], machine: Machine, marks: Marks) -> int:
+    """Those that began untranslated, because the table was not there or did not cover the
+    interfaces of these patterns."""
+    unbound = MarkFilter(0, marks.state_mask)
+    return conntrack.end(unbound, began_before(offers, machine))
 
 
-def offers_change(observed: Observed, desired: Desired) -> bool:
-    """Whether the table will cover other interfaces than the one that is there, if one is."""
-    return _observed_keys(observed, "offer") != _wanted_keys(desired, "offer")
+def fresh_offers(observed: Observed, desired: Desired) -> frozenset[str]:
+    """The patterns of interfaces that the table will cover, and the one that is there does not."""
+    return _wanted_keys(desired, "offer") - _observed_keys(observed, "offer")
 
 
-def of_lanes_gone(observed: Observed, desired: Desired, marks: Marks) -> int:
-    """Those of lanes and tenants that are not in the configuration any more."""
+def of_lanes_gone(desired: Desired, marks: Marks) -> int:
+    """Those with a lane in their mark that no flow can have any more."""
+    there = conntrack.marks(MarkFilter(marks.bound, marks.state_mask))
     ended = 0
     for name, mask in (("forward_lanes", marks.forward_mask), ("return_lanes", marks.return_mask)):
-        for value in _observed_keys(observed, name) - _wanted_keys(desired, name):
-            bound = MarkFilter(marks.bound | int(value), marks.state_mask | mask)
+        for value in {each & mask for each in there} - set(map(int, _wanted_keys(desired, name))):
+            bound = MarkFilter(marks.bound | value, marks.state_mask | mask)
             ended += conntrack.end(bound, lambda _: True)
-    # What a tenant began that is gone; what went to it had its lane.
-    zones = _observed_keys(observed, "tenant_returns") - _wanted_keys(desired, "tenant_returns")
-    if zones:
-        gone, bound = set(map(int, zones)), MarkFilter(marks.bound, marks.state_mask)
-        ended += conntrack.end(bound, lambda flow: flow.zone in gone)
     return ended
+
+
+def of_tenants_gone(lanes: Iterable[int], marks: Marks) -> int:
+    """Those that tenants began which had these lanes; what went to them had their lane."""
+    gone = frozenset(lanes)
+    if not gone:
+        return 0
+    bound = MarkFilter(marks.bound, marks.state_mask)
+    return conntrack.end(bound, lambda flow: flow.zone in gone)
+
+
+def _zones_of(observed: Observed) -> frozenset[int]:
+    """The lanes of the tenants that the table in the kernel knows."""
+    return frozenset(map(int, _observed_keys(observed, "tenant_returns")))
 
 
 def _observed_keys(observed: Observed, name: str) -> frozenset[str]:

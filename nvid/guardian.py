@@ -105,4 +105,5 @@ def _take_back(directory: str, waiting: Pending) -> int:
     if problem is not None:
         raise problem
     trial.finish(directory)
+    trial.forget_coming(directory)
     return len(done.changes)

@@ -10,9 +10,10 @@ from nvid.reconcile import Reconciler
 
 
 def known_reconciler(state_dir: str) -> Reconciler:
-    """A reconciler with the configuration that was in force last, where that was kept: flows of
-    translations that have gone since then are ended in its first round."""
-    before = None
-    with contextlib.suppress(ConfigurationError):
-        before = load(trial.in_force(state_dir)).configuration
-    return Reconciler(state_dir, before)
+    """A reconciler with the configurations whose translations may have made flows, where those
+    were kept: flows of translations that have gone since then are ended in its first round."""
+    befores = []
+    for path in (trial.in_force(state_dir), trial.coming(state_dir)):
+        with contextlib.suppress(ConfigurationError):
+            befores.append(load(path).configuration)
+    return Reconciler(state_dir, befores)

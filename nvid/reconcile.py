@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
 
-from nvid import ending, failover, state
+from nvid import state
 from nvid.configuration.types import Configuration, Daemon
 from nvid.desired import Desired, desired_state, nothing
 from nvid.desired.marks import Marks
-from nvid.desired.numbers import Numbers, allocate, without_moved
-from nvid.desired.ruleset.account import labels_of
+from nvid.desired.numbers import Numbers, allocate
 from nvid.desired.uplinks import followed_interfaces
+from nvid.ending import Endings
 from nvid.errors import ForeignObject, NotPermitted, NvidError, in_words
 from nvid.kernel import (
     announce,
@@ -83,11 +83,10 @@ class Prepared:
 class Reconciler:
     """Brings the kernel to what a configuration wants, round by round."""
 
-    def __init__(self, state_dir: str, before: Configuration | None = None) -> None:
-        """``before`` is the configuration that the kernel was last brought to, if it is known:
-        flows of translations that are gone since are ended."""
+    def __init__(self, state_dir: str, befores: Iterable[Configuration] = ()) -> None:
+        """``befores`` are the configurations that the kernel was brought to before, as far as they
+        are known: flows of translations that are gone since are ended."""
         self._state_dir = state_dir
-        self._before = before
         self._nft = Nft()
         self._holds_hooks = False
         kept = state.load(state_dir)
@@ -101,12 +100,10 @@ class Reconciler:
         self._last_inputs: tuple[Configuration, Machine, Numbers] | None = None
         self._last_desired: Desired | None = None
         self._counters: dict[str, tuple[int, int]] = {}
-        self._zones_before: dict[str, int] = dict(self._state.tenants)
         self._table: ObservedTable | None = None
         self._knows_table = False
         self._failing: Mapping[tuple[str, int], str] = self._state.failing_by_family
-        # Their flows were ended when they began to fail.
-        self._lost: failover.Lost = frozenset(self._failing)  # type: ignore[arg-type]
+        self._endings = Endings(self._state, befores)
 
     @property
     def failing(self) -> Mapping[tuple[str, int], str]:
@@ -135,8 +132,7 @@ class Reconciler:
             previous = self._state.numbers
             if not self._knows_numbers:
                 previous = facts.numbers_in_kernel(ipr, configuration, found)
-            if self._before is not None:
-                previous = without_moved(previous, self._before, configuration)
+            previous = self._endings.recent(previous, configuration, self._state)
             numbers = allocate(configuration, previous)
             foreign_rules = rules.foreign(ipr, daemon.protocol, daemon.rule_priority)
             machine = replace(found.machine, failing=self._failing)
@@ -246,13 +242,12 @@ class Reconciler:
         error: NvidError | OSError | None = None
         try:
             self._remember(prepared, daemon)
+            self._endings.change_to(configuration)
             if prepared.difference:
                 self._apply(prepared, daemon)
                 announce_error = announce.announce_new(prepared.difference.neighbours)
             ended = self._end_flows(configuration, prepared)
-            ended += self._end_lost_flows(prepared, Marks(daemon.fwmark_mask))
-            self._last, self._before = prepared.desired, configuration
-            self._zones_before = dict(prepared.numbers.tenants)
+            self._last = prepared.desired
         except (NvidError, OSError) as failure:
             error = failure
         return Round(
@@ -333,19 +328,17 @@ class Reconciler:
             and change.object.belongs_to not in ends
         ]
         found = sysctls.before(others)
+        owed = self._endings.owe(self._state, prepared.numbers, prepared.observed, prepared.desired)
         self._keep(
-            State(
+            msgspec.structs.replace(
+                owed,
                 uplinks=dict(prepared.numbers.uplinks),
                 nvis=dict(prepared.numbers.nvis),
                 tables=dict(prepared.numbers.tables),
                 tenants=dict(prepared.numbers.tenants),
                 sysctls={**self._state.sysctls, **found},
                 window=state.window_of(daemon),
-                flows_to_end=self._state.flows_to_end
-                or ending.offers_change(prepared.observed, prepared.desired),
                 own_qdisc=self._state.own_qdisc or prepared.makes_qdisc,
-                failing=self._state.failing,
-                addresses=self._state.addresses,
             )
         )
 
@@ -361,30 +354,10 @@ class Reconciler:
             self._state_error = str(error)
 
     def _end_flows(self, configuration: Configuration, prepared: Prepared) -> int:
-        """End flows that the change concerns: those that began untranslated where the table is
-        new or covers other interfaces, those whose translation or lane is gone."""
-        marks, machine = Marks(configuration.daemon.fwmark_mask), prepared.machine
-        ended = 0
-        if self._before is not None and self._before is not configuration:
-            last = self._last or prepared.desired
-            bits = labels_of(self._before.nvis, last.uplinks)
-            zones = {**self._zones_before, **prepared.numbers.tenants}
-            ended += ending.of_translations_gone(
-                self._before, configuration, machine, marks, bits, zones
-            )
-        if self._state.flows_to_end:
-            ended += ending.of_before(machine, marks)
-            self._keep(msgspec.structs.replace(self._state, flows_to_end=False))
-        return ended + ending.of_lanes_gone(prepared.observed, prepared.desired, marks)
-
-    def _end_lost_flows(self, prepared: Prepared, marks: Marks) -> int:
-        """End the flows of uplinks that have just been lost, and of addresses that are gone; keep
-        what a restart must know of it. All this comes after the change: new flows go elsewhere."""
-        uplinks, before = prepared.desired.uplinks, self._lost
-        self._lost = failover.lost(uplinks)
-        ended, addresses = ending.of_lost(
-            self._lost - before, self._state.addresses, uplinks, prepared.machine, marks
+        """End the flows that the change concerns, and those that an earlier round owes: new ones
+        go elsewhere by now. Keep what a restart must know of it."""
+        ended, kept = self._endings.end(
+            configuration, prepared.desired, prepared.machine, prepared.numbers, self._state
         )
-        failing = state.by_uplink(self._failing)
-        self._keep(msgspec.structs.replace(self._state, failing=failing, addresses=addresses))
+        self._keep(msgspec.structs.replace(kept, failing=state.by_uplink(self._failing)))
         return ended

@@ -32,8 +32,10 @@ class Window(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True):
     """Numbers by name, and the value of each sysctl before nvid first wrote it.
 
-    ``flows_to_end`` is true from before the table offers flows of more interfaces until the flows
+    ``offers_to_end`` are patterns of interfaces, from before the table covers them until the flows
     that began untranslated there have been ended: a death in between must not leave them.
+    ``lanes_to_end`` are those that an uplink or a tenant once had and nobody has any more, until
+    their flows have been ended.
     ``own_qdisc``: the clsact qdisc on lo was not there before nvid. ``failing`` is what the checks
     said last, by uplink and family. ``addresses`` are those that the uplinks have, and those gone
     ones whose flows have not been ended yet.
@@ -45,7 +47,8 @@ class State(msgspec.Struct, frozen=True):
     tenants: dict[str, int] = {}
     sysctls: dict[str, str] = {}
     window: Window | None = None
-    flows_to_end: bool = False
+    offers_to_end: tuple[str, ...] = ()
+    lanes_to_end: tuple[int, ...] = ()
     own_qdisc: bool = False
     failing: dict[str, dict[int, str]] = {}
     addresses: tuple[str, ...] = ()

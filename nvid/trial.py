@@ -7,6 +7,8 @@ Everything is in ``state_dir``, so that whoever is alive at the deadline can go 
     pending.json  until when ``nvid confirm`` must have been said; it is there before anything of
                   the new configuration is
     refused.json  what was taken back: a start must not begin with it again
+    coming/       a copy of the files that are being put in force, until that is done: after a
+                  death in the middle, flows of theirs are found by it
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ LONGEST = 7 * 86400
 PENDING = "pending.json"
 
 _LAST_GOOD, _ON_TRIAL, _REFUSED = "last-good", "on-trial", "refused.json"
+_COMING = "coming"
 _MAIN = "nvid.toml"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -191,6 +194,21 @@ def keep_last_good(directory: str, path: Path, loaded: Loaded) -> None:
 def keep_on_trial(directory: str, path: Path, loaded: Loaded) -> None:
     """Keep a copy of the files that are in force for a trial; raises StateNotKept."""
     _keep(Path(directory) / _ON_TRIAL, path, loaded.files, loaded.digest)
+
+
+def coming(directory: str) -> Path:
+    """Where the main file of what was being put in force is kept; it seldom exists."""
+    return Path(directory) / _COMING / _MAIN
+
+
+def keep_coming(directory: str, path: Path, loaded: Loaded) -> None:
+    """Keep a copy of the files that are about to be put in force; raises StateNotKept."""
+    _keep(Path(directory) / _COMING, path, loaded.files, loaded.digest)
+
+
+def forget_coming(directory: str) -> None:
+    """They are in force, or something else is."""
+    shutil.rmtree(Path(directory) / _COMING, ignore_errors=True)
 
 
 def _keep(place: Path, path: Path, files: Iterable[Path], digest: str) -> None:

@@ -28,6 +28,16 @@ INTERVAL = 0.03
 METRIC = "nvid_reconcile_repairs_total"
 
 
+def launcher(lab: Lab, faults: Path) -> Path:
+    """An executable that is nvid, with the faults that stand in a file."""
+    script = lab.scratch("nvid")
+    script.write_text(
+        f'#!/bin/sh\ncd {ROOT}\nexec {sys.executable} -m reliability.launcher {faults} "$@"\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of an accident. ``seconds`` are from the first event, or from the accident where
@@ -48,7 +58,7 @@ class Bench:
         self.site.path = path
         self.fault_file = lab.scratch("fault")
         self.site.nvid = Nvid(
-            self.site.router, "", lab.scratch("files"), executable=self._launcher(lab)
+            self.site.router, "", lab.scratch("files"), executable=launcher(lab, self.fault_file)
         )
         self.site.observe_everywhere()
         self.site.observe(self.site.router)
@@ -77,16 +87,6 @@ class Bench:
         """What nvid is to do here; ``more`` are further tables."""
         text = self.site.configuration(CONFIGURATION, interfaces=("lan0", "wan0", "wan1"))
         return f'[daemon]\nresync = "{resync}"\n{text}\n{more}'
-
-    def _launcher(self, lab: Lab) -> Path:
-        """An executable that is nvid, with the faults that stand in ``fault_file``."""
-        script = lab.scratch("nvid")
-        script.write_text(
-            f"#!/bin/sh\ncd {ROOT}\n"
-            f'exec {sys.executable} -m reliability.launcher {self.fault_file} "$@"\n'
-        )
-        script.chmod(0o755)
-        return script
 
     def start_watcher(self) -> subprocess.Popen[str]:
         """The program that sees when all is well; see watcher.py."""

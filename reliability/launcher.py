@@ -3,13 +3,16 @@
     launcher.py FAULTS [nvid's own words]
 
 FAULTS is a file, read at every step: "STEP TIMES KIND", of which TIMES counts down. KIND is
-"kernel", for what the kernel refuses, or "system", for a socket or a file that cannot be had.
+"kernel", for what the kernel refuses, "system", for a socket or a file that cannot be had, or
+"death", of the process itself.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +112,8 @@ def _strike(step: str, faults: Path) -> None:
     if wanted != step or int(times) <= 0:
         return
     tell(faults, wanted, int(times) - 1, kind)
+    if kind == "death":
+        os.kill(os.getpid(), signal.SIGKILL)
     if kind == "kernel":
         raise KernelRefused(f"{step}: told to fail")
     raise OSError(errno.EMFILE, f"{step}: told to fail")

@@ -6,6 +6,7 @@ What has to be remembered is in nvid/trial.py, and on the disk; nothing here tou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -50,7 +51,9 @@ class Confirmation:
             # The files in place may have been changed since: they are on trial from now on.
             self._write(Pending(self.pending.began, self.pending.seconds, loaded.digest))
             self._watch_over()
-        if not self._start.is_way_back:
+        if self._start.is_way_back:
+            self.settled()
+        else:
             self.in_force(loaded)
 
     # A reload: check, begin, then in_force or abandon
@@ -78,6 +81,7 @@ class Confirmation:
         self._before = self.pending
         if self.pending is None:
             self._previous = running
+        self.coming(loaded)
         if seconds is not None:
             try:
                 self.pending = trial.begin(self._directory, seconds, loaded.digest)
@@ -110,6 +114,17 @@ class Confirmation:
         except StateNotKept as error:
             log.warning(str(error))
             trial.forget_on_trial(self._directory)
+        self.settled()
+
+    def coming(self, loaded: Loaded) -> None:
+        """These files are about to be put in force. Where that cannot be written down, in_force
+        says so: its copy lies in the same place."""
+        with contextlib.suppress(StateNotKept):
+            trial.keep_coming(self._directory, self._path, loaded)
+
+    def settled(self) -> None:
+        """What is in force is so for all flows."""
+        trial.forget_coming(self._directory)
 
     # The end of a trial
 

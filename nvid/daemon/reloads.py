@@ -90,7 +90,9 @@ class Reloads(abc.ABC):
             self._loaded = before
             self._history.reload_successful = False
             await self._work(self._trial.abandon)
-            await self._locked_round(EVERYTHING)
+            back = await self._locked_round(EVERYTHING)
+            if back.error is None:
+                await self._work(self._trial.settled)
             raise NvidError(f"{done.error}; the previous configuration is in force again")
         if loaded.configuration.daemon.resync != before.configuration.daemon.resync:
             # The loop still waits for as long as the old one says.

@@ -86,6 +86,7 @@ class Service(Reloads):
             loop.add_reader(self._watch.netfilter, self._on_events, self._watch.read_netfilter)
             self._reconciler = await self._work(known_reconciler, self._begin.directory)
             self._reconciler.check_window(daemon)
+            await self._work(self._trial.coming, self._loaded)
             first = await self._round(EVERYTHING)
             if not first.permitted:
                 raise NotPermitted(first.error)

@@ -90,6 +90,18 @@ def without_moved(previous: Numbers, before: Configuration, after: Configuration
     return replace(previous, uplinks=uplinks)
 
 
+def with_recent(previous: Numbers, lanes: Iterable[int]) -> Numbers:
+    """The previous numbers, and these lanes as those that somebody had a moment ago."""
+    gone = {f"lane {lane} gone": lane for lane in lanes}
+    inside = {name: lane for name, lane in gone.items() if lane >= names.FIRST_TENANT_LANE}
+    outside = {name: lane for name, lane in gone.items() if name not in inside}
+    return replace(
+        previous,
+        uplinks={**previous.uplinks, **outside},
+        tenants={**previous.tenants, **inside},
+    )
+
+
 def largest_uplink(configuration: Configuration) -> int:
     """The largest lane of an uplink: a narrow mask has few lanes, and those at the top are
     taken."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.lab import Namespace, Unanswered, wait_until
+from tests.lab import LongFlow, Namespace, Unanswered, wait_until
 from tests.path.site import IPV4, ISP1_PREFERRED, SNAT_TO_UPLINK, TCP, UDP, Family, Site
 
 TWO_NVIS = (
@@ -133,3 +135,62 @@ def use_two(site: Site, other_backend: str) -> None:
             other_backend=other_backend,
         )
     )
+
+
+class TestFlowsOfOthers:
+    """Behind an interface that nobody has NAT-enabled: nvid never ends their flows. A mark beside
+    nvid's bits tells the entry of before from one that came back with the next packet."""
+
+    @pytest.mark.parametrize(
+        "interfaces", [("lan0", "wan0", "wan1"), ("lan0",)], ids=["one more", "one less"]
+    )
+    def test_other_interfaces_are_covered(
+        self, site: Site, family: Family, interfaces: tuple[str, ...]
+    ) -> None:
+        flow = marked_flow(site, family)
+        site.use(SNAT_TO_UPLINK, interfaces=interfaces)
+        assert has_marked_flow(site, family)
+        flow.wait_for_answers(3)
+        flow.stop()
+
+    def test_the_table_is_made_again(self, site: Site, family: Family) -> None:
+        flow = marked_flow(site, family)
+        before = repairs(site)
+        site.router.run("nft", "flush", "ruleset")
+        wait_until(lambda: repairs(site) > before, message="the repair")
+        assert has_marked_flow(site, family)
+        flow.wait_for_answers(3)
+        flow.stop()
+
+    def test_when_it_becomes_one_of_them_they_end(self, site: Site, family: Family) -> None:
+        flow = marked_flow(site, family)
+        site.use(SNAT_TO_UPLINK, interfaces=("lan0", "wan0", "dmz0"))
+        assert not has_marked_flow(site, family)
+        flow.wait_for_answers(3)
+        flow.stop()
+
+
+def repairs(site: Site) -> int:
+    """How many there were; a round counts them at its end."""
+    reconcile: Any = site.nvid.status()["reconcile"]
+    found: int = reconcile["repairs_total"]
+    return found
+
+
+def marked_flow(site: Site, family: Family) -> LongFlow:
+    """A flow from the second LAN, which is none of nvid's business, with a mark."""
+    site.use(SNAT_TO_UPLINK, interfaces=("lan0", "wan0"))
+    # Forwarding is the operator's there.
+    site.router.sysctl("net.ipv4.conf.dmz0.forwarding", 1)
+    words = ("-f", f"ipv{family.version}", "-p", "udp", "-s", family.host)
+    site.router.run("conntrack", "-D", *words, check=False)
+    flow = LongFlow(site.host, family.client, UDP, "udp")
+    site.router.run("conntrack", "-U", *words, "--mark", "5")
+    assert has_marked_flow(site, family)
+    return flow
+
+
+def has_marked_flow(site: Site, family: Family) -> bool:
+    """Whether it is there still."""
+    words = ("-f", f"ipv{family.version}", "-p", "udp", "-s", family.host)
+    return bool(site.router.run("conntrack", "-L", *words, "--mark", "5").stdout)
