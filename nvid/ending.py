@@ -18,6 +18,7 @@ from nvid.desired import Desired
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers, with_recent, without_moved
 from nvid.desired.ruleset.account import labels_of
+from nvid.desired.ruleset.words import Plan
 from nvid.desired.uplinks import UplinkState
 from nvid.kernel import conntrack
 from nvid.kernel.conntrack import MarkFilter
@@ -25,6 +26,7 @@ from nvid.machine import Machine
 from nvid.observed import Observed
 from nvid.state import State
 from nvid.untranslated import began_before
+from nvid.ways import Ways
 
 
 class Endings:
@@ -38,8 +40,7 @@ class Endings:
         self._uplinks: tuple[UplinkState, ...] | None = None
         # What a dead process did not come to is found by looking at the flows themselves.
         self._seeks_lanes = True
-        # Their flows were ended when they began to fail.
-        self._lost: failover.Lost = frozenset(kept.failing_by_family)  # type: ignore[arg-type]
+        self._healthy: frozenset[tuple[str, int]] | None = None
 
     def recent(self, previous: Numbers, wanted: Configuration, kept: State) -> Numbers:
         """The numbers of a moment ago, of which lanes whose flows live are not to be given away."""
@@ -89,14 +90,20 @@ class Endings:
         if self._seeks_lanes:
             ended += of_lanes_gone(desired, marks)
         ended += of_tenants_gone(kept.lanes_to_end, marks)
-        lost = failover.lost(desired.uplinks)
-        of_uplinks, addresses = of_lost(
-            lost - self._lost, kept.addresses, desired.uplinks, machine, marks
-        )
-        self._befores, self._uplinks, self._lost = (configuration,), desired.uplinks, lost
+        healthy = failover.healthy(desired.uplinks)
+        if self._healthy != healthy or self._befores != (configuration,):
+            # Whichever uplink comes or goes, flows of a lost one may have another way now.
+            plan = Plan(
+                *(configuration.daemon, configuration.nvis, desired.uplinks, numbers, machine),
+                desired.tenants,
+            )
+            own = {*machine.addresses(), *map(ip_address, kept.addresses)}
+            ended += of_lost(Ways(plan, own, labels_of(plan.nvis, plan.uplinks)), plan)
+        of_addresses, addresses = of_addresses_gone(kept.addresses, desired.uplinks, machine, marks)
+        self._befores, self._uplinks, self._healthy = (configuration,), desired.uplinks, healthy
         self._zones, self._seeks_lanes = dict(numbers.tenants), False
         done = replace(kept, offers_to_end=(), lanes_to_end=(), addresses=addresses)
-        return ended + of_uplinks, done
+        return ended + of_addresses, done
 
 
 def of_translations_gone(
@@ -164,19 +171,24 @@ def _wanted_keys(desired: Desired, name: str) -> frozenset[str]:
     return frozenset(key for each in maps if each.name == name for key in each.elements)
 
 
-def of_lost(
-    fresh: failover.Lost,
-    known: Iterable[str],
-    uplinks: Iterable[UplinkState],
-    machine: Machine,
-    marks: Marks,
+def of_lost(ways: Ways, plan: Plan) -> int:
+    """Those of uplinks that are lost, where they have another way."""
+    lost = failover.lost(plan.uplinks)
+    return sum(
+        conntrack.end(MarkFilter(each.value, each.mask), each.chosen)
+        for each in failover.of_lost(lost, plan.uplinks, plan.machine, plan.marks, ways.only_by)
+    )
+
+
+def of_addresses_gone(
+    known: Iterable[str], uplinks: Iterable[UplinkState], machine: Machine, marks: Marks
 ) -> tuple[int, tuple[str, ...]]:
-    """Those of uplinks that are lost since a moment ago, and of addresses that are gone. Of the
-    ``known`` addresses, the answer has those that are to be asked about again, sorted."""
+    """Those of addresses that are gone. Of the ``known`` addresses, the answer has those that are
+    to be asked about again, sorted."""
     uplinks, before = tuple(uplinks), {ip_address(each) for each in known}
-    endings = list(failover.of_lost(fresh, uplinks, machine, marks))
     gone = failover.gone(before, uplinks, machine)
+    ended = 0
     if gone:
-        endings.append(failover.of_gone(gone, marks))
-    ended = sum(conntrack.end(MarkFilter(each.value, each.mask), each.chosen) for each in endings)
+        each = failover.of_gone(gone, marks)
+        ended = conntrack.end(MarkFilter(each.value, each.mask), each.chosen)
     return ended, tuple(sorted(map(str, (before | failover.addresses_of(uplinks)) - gone)))

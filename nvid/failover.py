@@ -1,8 +1,8 @@
 """Which flows an uplink can carry no longer, and which of them are to end: pure questions.
 
 A flow ends only when its client can begin anew by another way: then it is better to make it
-reconnect at once than to let it wait. While nothing else is up it stays, because the uplink may
-come back. Flows of healthy uplinks are never asked about.
+reconnect at once than to let it wait. While there is no other way for it (``ways``) it stays,
+because the uplink may come back. Flows of healthy uplinks are never asked about.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from nvid.flows import Flow
 from nvid.machine import Machine
 
 Lost = frozenset[tuple[str, Family]]
+OnlyBy = Callable[[UplinkState, Flow], bool]
+"""Whether a flow that left by an uplink could leave by no other, if it began anew."""
 
 
 def lost(uplinks: Iterable[UplinkState]) -> Lost:
@@ -32,6 +34,14 @@ def lost(uplinks: Iterable[UplinkState]) -> Lost:
     )
 
 
+def healthy(uplinks: Iterable[UplinkState]) -> frozenset[tuple[str, int]]:
+    """The uplinks, by name and family, that carry new flows."""
+    uplinks = tuple(uplinks)
+    return frozenset(
+        (each.name, family) for each in uplinks for family in FAMILIES if each.carries(family)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """Flows to end: those whose ct mark is ``value`` under ``mask``, and which are ``chosen``."""
@@ -42,15 +52,17 @@ class Ending:
 
 
 def of_lost(
-    fresh: Lost, uplinks: Iterable[UplinkState], machine: Machine, marks: Marks
+    gone: Lost, uplinks: Iterable[UplinkState], machine: Machine, marks: Marks, only_by: OnlyBy
 ) -> Iterator[Ending]:
-    """The flows that leave, or came in, by uplinks that are lost since a moment ago.
+    """The flows that leave, or came in, by uplinks that are lost.
 
     Neighbours on the uplink's own segment (the modem's own pages, say) are reached without the
-    gateway: flows with them go on, or not, by themselves.
+    gateway: flows with them go on, or not, by themselves. So do flows that would begin anew in the
+    same lane, because no other uplink can have them, and those to an address of the uplink's own,
+    which no other provider brings.
     """
     for uplink in uplinks:
-        families = {family for name, family in fresh if name == uplink.name}
+        families = {family for name, family in gone if name == uplink.name}
         if not families:
             continue
         interface = machine.interface(uplink.interface)
@@ -58,21 +70,27 @@ def of_lost(
         yield Ending(
             marks.bound | marks.forward_lane(uplink.lane),
             marks.state_mask | marks.forward_mask,
-            _leaves(families, near),
+            _leaves(uplink, families, near, only_by),
         )
         yield Ending(
             marks.bound | marks.return_lane(uplink.lane),
             marks.state_mask | marks.return_mask,
-            _came_in(families, near),
+            _came_in(uplink, families, near),
         )
 
 
-def _leaves(families: Collection[int], near: Collection[IPNetwork]) -> Callable[[Flow], bool]:
-    return lambda flow: _is_beyond(flow.reply_source, families, near)
+def _leaves(
+    uplink: UplinkState, families: Collection[int], near: Collection[IPNetwork], only_by: OnlyBy
+) -> Callable[[Flow], bool]:
+    return lambda flow: _is_beyond(flow.reply_source, families, near) and not only_by(uplink, flow)
 
 
-def _came_in(families: Collection[int], near: Collection[IPNetwork]) -> Callable[[Flow], bool]:
-    return lambda flow: _is_beyond(flow.source, families, near)
+def _came_in(
+    uplink: UplinkState, families: Collection[int], near: Collection[IPNetwork]
+) -> Callable[[Flow], bool]:
+    return lambda flow: (
+        _is_beyond(flow.source, families, near) and flow.destination not in uplink.own_addresses
+    )
 
 
 def _is_beyond(address: IPAddress, families: Collection[int], near: Collection[IPNetwork]) -> bool:

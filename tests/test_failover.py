@@ -11,8 +11,10 @@ from nvid import failover
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
 from nvid.desired.objects import Family
+from nvid.desired.ruleset.words import Plan
 from nvid.desired.uplinks import UplinkState, uplink_states
 from nvid.flows import Flow
+from nvid.ways import Ways
 from tests import samples
 
 MARKS = Marks(0x00FFFF00)
@@ -20,6 +22,8 @@ FAMILIES = pytest.mark.parametrize("family", [4, 6])
 CLIENT = {4: "10.1.0.2", 6: "fd00:1::2"}
 SERVER = {4: "198.18.0.10", 6: "2001:db8:f::10"}
 OWN = {4: "203.0.113.1", 6: "2001:db8:1::1"}
+POOL = {4: "198.51.100.8", 6: "2001:db8:100::8"}
+NVI = '[nvi.nvi0]\ninterfaces = ["lan0", "wan0", "wan1"]\n'
 MODEM = {4: "203.0.113.254", 6: "2001:db8:1::fe"}
 
 
@@ -46,8 +50,12 @@ def outwards(family: Family, to: str | None = None) -> Flow:
     return flow(CLIENT[family], target, target, OWN[family])
 
 
-def inwards(family: Family) -> Flow:
-    return flow(SERVER[family], OWN[family], CLIENT[family], SERVER[family])
+def inwards(family: Family, to: str | None = None) -> Flow:
+    return flow(SERVER[family], to or OWN[family], CLIENT[family], SERVER[family])
+
+
+def only_by_none(uplink: UplinkState, flow: Flow) -> bool:
+    return False
 
 
 @FAMILIES
@@ -74,7 +82,7 @@ class TestLost:
 class TestFlowsOfLostUplinks:
     def endings(self, family: Family) -> list[failover.Ending]:
         lost = frozenset({("isp1", family)})
-        return list(failover.of_lost(lost, uplinks(), samples.MACHINE, MARKS))
+        return list(failover.of_lost(lost, uplinks(), samples.MACHINE, MARKS, only_by_none))
 
     def test_both_directions_are_found_by_their_lane(self, family: Family) -> None:
         forward, back = self.endings(family)
@@ -91,7 +99,7 @@ class TestFlowsOfLostUplinks:
     def test_those_that_go_beyond_the_gateway(self, family: Family) -> None:
         forward, back = self.endings(family)
         assert forward.chosen(outwards(family))
-        assert back.chosen(inwards(family))
+        assert back.chosen(inwards(family, POOL[family]))
 
     def test_neither_neighbours_nor_the_other_family(self, family: Family) -> None:
         forward, back = self.endings(family)
@@ -99,6 +107,71 @@ class TestFlowsOfLostUplinks:
         assert not forward.chosen(outwards(family, MODEM[family]))
         assert not forward.chosen(outwards(other))
         assert not back.chosen(inwards(other))
+
+    def test_none_that_no_other_uplink_can_have(self, family: Family) -> None:
+        lost = frozenset({("isp1", family)})
+        forward, _ = failover.of_lost(
+            lost, uplinks(), samples.MACHINE, MARKS, lambda uplink, _: uplink.name == "isp1"
+        )
+        assert not forward.chosen(outwards(family))
+
+    def test_none_to_its_own_address(self, family: Family) -> None:
+        _, back = self.endings(family)
+        assert not back.chosen(inwards(family))
+        assert back.chosen(inwards(family, POOL[family]))
+
+
+@FAMILIES
+class TestWays:
+    """Where flows would leave if they began anew."""
+
+    def only_by_isp1(self, text: str, flow: Flow, *uplinks: UplinkState) -> bool:
+        wanted = samples.configuration(samples.UPLINKS + NVI + text)
+        numbers = Numbers({"isp1": 1, "isp2": 2}, {"nvi0": 1})
+        plan = Plan(wanted.daemon, wanted.nvis, uplinks, numbers, samples.MACHINE)
+        own = frozenset(samples.MACHINE.addresses())
+        return Ways(plan, own, {}).only_by(uplinks[0], flow)
+
+    def lost(self, family: Family) -> tuple[UplinkState, UplinkState]:
+        first, second = uplinks()
+        return replace(first, failing={family: "silence"}), second
+
+    def test_to_uplink_has_any(self, family: Family) -> None:
+        text = '[[nvi.nvi0.snat]]\nto = "uplink"\n'
+        assert not self.only_by_isp1(text, outwards(family), *self.lost(family))
+
+    def test_to_a_named_uplink_has_that(self, family: Family) -> None:
+        text = '[[nvi.nvi0.snat]]\nto = "uplink:isp1"\n'
+        assert self.only_by_isp1(text, outwards(family), *self.lost(family))
+
+    @pytest.mark.parametrize(("via", "only"), [('"isp1"', True), ('["isp1", "isp2"]', False)])
+    def test_an_entry_picks_for_to_uplink(self, family: Family, via: str, only: bool) -> None:
+        text = f'[[nvi.nvi0.snat]]\nto = "uplink"\n[[nvi.nvi0.route]]\nvia = {via}\n'
+        assert self.only_by_isp1(text, outwards(family), *self.lost(family)) is only
+
+    @pytest.mark.parametrize(("via", "only"), [('"isp1"', True), ('["isp1", "isp2"]', False)])
+    def test_an_entry_decides_by_the_pool(self, family: Family, via: str, only: bool) -> None:
+        pool = POOL[family]
+        text = f"""
+[[nvi.nvi0.snat]]
+to = "{pool}"
+[[nvi.nvi0.route]]
+source = "{pool}"
+via = {via}
+"""
+        found = replace(outwards(family), reply_destination=ip_address(pool), snat=True)
+        assert self.only_by_isp1(text, found, *self.lost(family)) is only
+
+    def test_a_pool_that_no_entry_names_has_any(self, family: Family) -> None:
+        pool = POOL[family]
+        found = replace(outwards(family), reply_destination=ip_address(pool), snat=True)
+        text = f'[[nvi.nvi0.snat]]\nto = "{pool}"\n'
+        assert not self.only_by_isp1(text, found, *self.lost(family))
+
+    def test_an_entry_with_an_ingress_may_not_have_been_the_one(self, family: Family) -> None:
+        text = '[[nvi.nvi0.snat]]\nto = "uplink"\n[[nvi.nvi0.route]]\nvia = "isp1"\n'
+        text += 'ingress = "lan0"\n'
+        assert not self.only_by_isp1(text, outwards(family), *self.lost(family))
 
 
 @FAMILIES

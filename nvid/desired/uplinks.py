@@ -172,3 +172,17 @@ def best_there_is(uplinks: Iterable[UplinkState], family: Family) -> tuple[Uplin
     return preferred(uplinks, family) or preferred(
         (replace(each, failing={}) for each in uplinks), family
     )
+
+
+def able(uplinks: Iterable[UplinkState], family: Family) -> tuple[UplinkState, ...]:
+    """The uplinks that lead out, healthy or not, and have an address to be translated to."""
+    return tuple(each for each in uplinks if each.leads_out(family) and family in each.addresses)
+
+
+def picked(uplinks: Iterable[UplinkState], via: Iterable[str], family: Family) -> UplinkState:
+    """Of the uplinks that a route entry names, the one whose address ``to = "uplink"`` takes: the
+    first healthy one, or the first that is ``able`` at all, or the first one."""
+    by_name = {each.name: each for each in uplinks}
+    named = [by_name[name] for name in via]
+    fit = able(named, family)
+    return next((each for each in fit if each.carries(family)), next(iter((*fit, *named))))

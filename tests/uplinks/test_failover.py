@@ -47,6 +47,11 @@ to = "fd00:1::3"
 source = ["198.51.100.0/24", "2001:db8:100::/48"]
 via = "isp1"
 """
+ONLY_BY_ISP1 = """
+[[nvi.nvi0.route]]
+destination = ["198.18.0.10", "2001:db8:f::10"]
+via = "isp1"
+"""
 BY_EITHER = STATIC + SNAT_TO_UPLINK + ELSEWHERE
 OTHER = {4: "198.18.0.11", 6: "2001:db8:f::11"}
 
@@ -136,6 +141,28 @@ class TestWithoutCarrier:
             report = flow.stop()
             assert not report.broken
             assert report.longest_gap < 1
+
+    def test_what_can_leave_by_it_alone_stays(self, site: Site, family: Family) -> None:
+        """By an entry that names one uplink; when the entry names another one too, it ends."""
+        site.use(SNAT_TO_UPLINK + ONLY_BY_ISP1)
+        flow = site.second.long_flow(family.server, TCP)
+        beside = site.second.long_flow(OTHER[family.version], UDP, "udp")
+        with site.without_carrier(site.isp1):
+            wait_until(
+                lambda: beside.report().sources[-1].address == family.wan1,
+                message="the flow that has another way",
+            )
+        flow.wait_for_answers()
+        assert not flow.stop().broken
+        flow = site.second.long_flow(family.server, UDP, "udp")
+        with site.without_carrier(site.isp1):
+            site.use(SNAT_TO_UPLINK + ONLY_BY_ISP1.replace('"isp1"', '["isp1", "isp2"]'))
+            wait_until(
+                lambda: flow.report().sources[-1].address == family.wan1,
+                message="the flow that another entry gives a way",
+            )
+        for each in (flow, beside):
+            each.stop()
 
     def test_while_nothing_else_is_up_flows_stay(self, site: Site, family: Family) -> None:
         only = ISP1_PREFERRED.partition("[uplink.isp2]")[0]

@@ -41,7 +41,7 @@ from nvid.desired.ruleset.words import (
     set_ct_mark,
 )
 from nvid.desired.tenants import TenantState
-from nvid.desired.uplinks import FAMILIES, UplinkState, best_there_is
+from nvid.desired.uplinks import FAMILIES, UplinkState, able, best_there_is, picked
 
 POOL_SEED = 0x6E766964
 """Seed of the hash that shares inside addresses among pools: fixed, or a rewritten chain would
@@ -302,26 +302,17 @@ def _picked_uplink(plan: Plan, nvi: Nvi) -> Iterator[str]:
     marks = plan.marks
     if plan.uplinks:
         yield f"ct mark & {marks.forward_mask:#010x} vmap @preset_sources"
-    able = {
-        family: tuple(
-            each for each in plan.uplinks if each.leads_out(family) and family in each.addresses
-        )
-        for family in FAMILIES
-    }
     best = {
         family: shared(uplinks, "source")
         for family in FAMILIES
-        if (uplinks := best_there_is(able[family], family))
+        if (uplinks := best_there_is(able(plan.uplinks, family), family))
     }
     for entry in nvi.routes:
         if entry.sources:
             continue
         for family, asked in translated_match(entry):
             if entry.via:
-                named = [each for name in entry.via for each in able[family] if each.name == name]
-                healthy = [each for each in named if each.carries(family)]
-                first = next(iter((*healthy, *named)), plan.uplink(entry.via[0]))
-                yield f"{asked} goto source_{first.lane}"
+                yield f"{asked} goto source_{picked(plan.uplinks, entry.via, family).lane}"
             elif family in best:
                 # No uplink is picked here: one of a table has been found before, see presets.
                 yield f"{asked} {best[family]}"
