@@ -71,6 +71,7 @@ STEPS = (
     "links.remove",
     "rules.remove",
     "conntrack.end",
+    "conntrack.usage",
 )
 """What can be told to fail, before it does anything; "after": when it is done already."""
 

@@ -34,7 +34,7 @@ from nvid import __version__, trial
 from nvid.daemon.statistics import Statistics
 from nvid.daemon.status import Status
 from nvid.daemon.translations import Filter, Translation
-from nvid.errors import ConfigurationError, NvidError
+from nvid.errors import ConfigurationError, NvidError, in_words
 
 GROUP = "nvid"
 INTERFACE = "org.nvid.Control"
@@ -110,7 +110,7 @@ class Backend(Protocol):
     """What the daemon can be asked for."""
 
     async def status(self) -> Status:
-        """How everything is."""
+        """How everything is, as far as it is known."""
 
     async def reload(self, confirm: float | None) -> "Reloaded":
         """Read the files again, on trial for so many seconds. Raises BadConfiguration or
@@ -127,7 +127,7 @@ class Backend(Protocol):
         """The flows that are meant, batch by batch. Raises NvidError."""
 
     async def statistics(self) -> Statistics:
-        """All counters."""
+        """All counters. Raises NvidError."""
 
     async def clear(self, wanted: Filter) -> int:
         """End the flows that are meant; their number. Raises NvidError."""
@@ -145,7 +145,8 @@ class Control(VarlinkInterface, name=INTERFACE):
     @varlinkmethod(return_parameter="status")
     async def Status(self) -> Status:
         """Health of everything at one glance. Anybody may ask."""
-        return await self._backend.status()
+        with _failing_politely():
+            return await self._backend.status()
 
     @varlinkmethod
     async def Reload(self, *, confirm: float | None = None) -> Reloaded:
@@ -177,7 +178,8 @@ class Control(VarlinkInterface, name=INTERFACE):
     @varlinkmethod(return_parameter="statistics")
     async def Statistics(self) -> Statistics:
         """Counters per NVI and translation, use of pools. Anybody may ask."""
-        return await self._backend.statistics()
+        with _failing_politely():
+            return await self._backend.statistics()
 
     @varlinkmethod(return_parameter="ended")
     async def Clear(self, *, wanted: Filter) -> int:
@@ -198,8 +200,8 @@ def _failing_politely() -> Iterator[None]:
         yield
     except trial.NothingPending as error:
         raise NothingPending(message=str(error)) from error
-    except NvidError as error:
-        raise Failed(message=str(error)) from error
+    except (NvidError, OSError) as error:
+        raise Failed(message=in_words(error)) from error
 
 
 class _Connection(VarlinkInterfaceServerProtocol):

@@ -71,22 +71,33 @@ class TranslationRecords:
             marks=Marks(configuration.daemon.fwmark_mask),
         )
         if self._followed.entries and self._thread is None:
-            self._watch = FlowWatch()
-            self._thread = threading.Thread(target=self._listen, name="nvid-records", daemon=True)
+            self._watch = watch = FlowWatch()
+            self._thread = threading.Thread(
+                target=self._listen, args=(watch,), name="nvid-records", daemon=True
+            )
             self._thread.start()
         elif not self._followed.entries:
-            self.close()
+            self.stop()
+
+    def stop(self) -> threading.Thread | None:
+        """Stop listening; never waits. The thread that ends soon, if there was one."""
+        ending = self._thread
+        if self._watch is not None:
+            self._watch.stop()
+        self._watch = self._thread = None
+        return ending
 
     def close(self) -> None:
-        """Stop listening."""
-        if self._watch is not None and self._thread is not None:
-            self._watch.stop()
-            self._thread.join()
-            self._watch = self._thread = None
+        """Stop listening, and wait until what is being written is written: not for the event
+        loop, because a log may stall."""
+        ending = self.stop()
+        if ending is not None:
+            ending.join()
 
-    def _listen(self) -> None:
-        assert self._watch is not None
-        for event in self._watch.events():
+    def _listen(self, watch: FlowWatch) -> None:
+        for event in watch.events():
+            if watch is not self._watch:
+                continue  # Stopped; another one may listen already.
             followed = self._followed
             if event.flow is None:
                 self.lost += 1

@@ -106,7 +106,7 @@ def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -
     """How everything is, after the last round."""
     configuration = loaded.configuration
     nvis = [_nvi(nvi, last, usage) for nvi in configuration.nvis]
-    problems = _problems(last, history)
+    problems = _problems(last, history, usage)
     uplinks = _uplinks(last)
     tenants = _tenants(last, usage)
     well = (
@@ -140,8 +140,8 @@ def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -
     )
 
 
-def _problems(last: Round | None, history: History) -> list[str]:
-    own = (history.metrics_problem, history.checks_problem)
+def _problems(last: Round | None, history: History, usage: Usage) -> list[str]:
+    own = (history.metrics_problem, history.checks_problem, usage.problem)
     found = [each for each in own if each is not None]
     if last is not None:
         errors = (last.error, last.announce_error, last.state_error)

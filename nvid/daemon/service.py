@@ -268,6 +268,8 @@ class Service(Reloads):
     async def statistics(self) -> Statistics:
         """All counters, read anew when that is quick."""
         await self._refresh_usage(patience=2)
+        if self._usage.latest.problem is not None:
+            raise NvidError(self._usage.latest.problem)
         return statistics(self._snapshot())
 
     async def down(self) -> list[str]:
@@ -336,6 +338,6 @@ class Service(Reloads):
         loop.remove_reader(self._watch.routing)
         loop.remove_reader(self._watch.netfilter)
         self._watch.close()
-        self._records.close()
+        await loop.run_in_executor(None, self._records.close)
         await loop.run_in_executor(None, self._metrics.close)
         self._worker.shutdown(wait=True)

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nvid.configuration.translations import Snat
 from nvid.configuration.types import Configuration, Nvi
@@ -19,6 +19,7 @@ from nvid.configuration.values import Pools
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers
 from nvid.desired.ruleset.classify import nvi_label
+from nvid.errors import NvidError, in_words
 from nvid.kernel import conntrack
 from nvid.reconcile import Reconciler
 
@@ -31,7 +32,7 @@ REST = 20
 @dataclass(frozen=True, slots=True)
 class Usage:
     """The last numbers. ``flows`` by NVI, ``tenants`` by tenant, ``pools`` by snat key path; None:
-    not counted yet."""
+    not counted yet. ``problem`` says why they could not be read anew, if so."""
 
     flows: Mapping[str, int] | None = None
     pools: Mapping[str, int] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Usage:
     conntrack: tuple[int, int] | None = None
     numbers: Numbers = field(default_factory=Numbers)
     tenants: Mapping[str, int] | None = None
+    problem: str | None = None
 
 
 class UsageReader:
@@ -78,6 +80,9 @@ class UsageReader:
             self.latest = await loop.run_in_executor(
                 None, _count, configuration, reconciler.numbers, counters
             )
+        except (NvidError, OSError) as error:
+            words = f"flows and counters cannot be read: {in_words(error)}"
+            self.latest = replace(self.latest, problem=words)
         finally:
             first = self._read_at == float("-inf")
             self._read_at = time.monotonic()

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from nvid.errors import NotPermitted
@@ -179,6 +180,8 @@ def _process(port: int) -> str | None:
 
 _NFNLGRP_CONNTRACK_NEW, _NFNLGRP_CONNTRACK_DESTROY = 1, 3
 _IPCTNL_MSG_CT_DELETE = 2
+_DATAGRAMS_AT_ONCE = 64
+"""Then the end is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,17 @@ class FlowEvent:
 
     what: str
     flow: Flow | None
+
+
+def _flow_events(data: memoryview | None) -> Iterator[FlowEvent]:
+    if data is None:
+        yield FlowEvent("lost", None)
+        return
+    for kind, _, body in wire.messages(data):
+        flow = conntrack.flow_of(body[0], body[4:])
+        if flow is not None:
+            ended = kind & 0xFF == _IPCTNL_MSG_CT_DELETE
+            yield FlowEvent("ended" if ended else "made", flow)
 
 
 class FlowWatch:
@@ -200,20 +214,15 @@ class FlowWatch:
         self._stopping, self._stopped = socket.socketpair()
 
     def events(self) -> Iterator[FlowEvent]:
-        """Events until ``stop``."""
-        while True:
-            readable, _, _ = select.select([self._socket, self._stopped], [], [])
-            if self._stopped in readable:
-                return
-            for data in _datagrams(self._socket):
-                if data is None:
-                    yield FlowEvent("lost", None)
-                    continue
-                for kind, _, body in wire.messages(data):
-                    flow = conntrack.flow_of(body[0], body[4:])
-                    if flow is not None:
-                        ended = kind & 0xFF == _IPCTNL_MSG_CT_DELETE
-                        yield FlowEvent("ended" if ended else "made", flow)
+        """Events until ``stop``; however many are waiting, no more than a few come after it. The
+        sockets are closed then."""
+        with self._socket, self._stopping, self._stopped:
+            while True:
+                readable, _, _ = select.select([self._socket, self._stopped], [], [])
+                if self._stopped in readable:
+                    return
+                for data in islice(_datagrams(self._socket), _DATAGRAMS_AT_ONCE):
+                    yield from _flow_events(data)
 
     def stop(self) -> None:
         """End ``events``; callable from another thread."""

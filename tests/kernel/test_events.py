@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nvid.kernel.events import EVERYTHING, ROUTING, RULESET, Event, Watch
+from nvid.kernel.events import EVERYTHING, ROUTING, RULESET, Event, FlowWatch, Watch
 from nvid.kernel.nft import Nft
 from tests import samples
 from tests.kernel.conftest import Router
@@ -158,3 +158,32 @@ def test_an_overrun_is_told_and_costs_one_full_look(
 def test_reading_without_events_does_not_wait(router: Router, watch: Watch) -> None:
     assert not select.select([watch.routing, watch.netfilter], [], [], 0)[0]
     assert events(router, watch) == []
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_flows_are_watched_until_the_end_and_not_until_silence(router: Router, family: int) -> None:
+    """A storm of new flows must not keep a thread from ending."""
+    # Conntrack works in a namespace from the first rule that asks it.
+    router.nft("table inet x { chain y { type filter hook output priority 0; ct state new; }; }")
+    address = {4: "10.1.0.2", 6: "fd00:1::2"}[family]
+    # Nobody answers there, and nothing must wait for that.
+    router.ip("neigh", "add", address, "lladdr", "02:00:00:00:00:07", "dev", "lan0")
+    watch = router.call(FlowWatch)
+    router.call(send_to_many_ports, address)
+    seen = 0
+    for _ in watch.events():
+        if seen == 0:
+            watch.stop()
+        seen += 1
+    assert 1 <= seen < WAITING / 2
+
+
+WAITING = 2000
+
+
+def send_to_many_ports(address: str) -> None:
+    """As many new flows; the kernel has told of each when this returns."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sender:
+        for port in range(1024, 1024 + WAITING):
+            sender.sendto(b"x", (address, port))
