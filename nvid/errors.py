@@ -3,7 +3,6 @@
 NvidError                   1  anything that nvid reports on purpose
 ├── ConfigurationError      1  the files are not acceptable; carries every problem found
 ├── NotPermitted            4  the kernel wants a capability that this process lacks
-├── NotRunning              3  no daemon answers on the control socket
 ├── KernelRefused           1  the kernel said no to a change
 └── ForeignObject           1  something of that name exists and is not nvid's
 """
@@ -35,12 +34,6 @@ class NotPermitted(NvidError):
     """The kernel wants a capability (usually CAP_NET_ADMIN) that this process does not have."""
 
     exit_status = 4
-
-
-class NotRunning(NvidError):
-    """No daemon answers on the control socket."""
-
-    exit_status = 3
 
 
 class KernelRefused(NvidError):

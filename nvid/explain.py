@@ -25,7 +25,7 @@ from nvid.desired.ruleset.destination import selectors, static_selector
 from nvid.desired.ruleset.route import chosen, said_lane
 from nvid.desired.ruleset.words import Plan
 from nvid.desired.tenants import TenantState, owner
-from nvid.desired.uplinks import UplinkState, best_there_is, preferred
+from nvid.desired.uplinks import UplinkState, able, best_there_is, picked, preferred
 from nvid.explained import AskKernel, Explanation, Inside, Packet
 from nvid.matching import route_takes, selected, snat_takes, within_limits
 
@@ -107,8 +107,7 @@ def _must_stay(
     told: Explanation, space: TenantState | None, inside: TenantState | None, packet: Packet
 ) -> bool:
     """Whether an untranslated source stops the packet."""
-    same = told.translated_source in (None, _endpoint(packet.source, packet.source_port))
-    if not same or space is inside:
+    if not _keeps_source(told, packet) or space is inside:
         return False
     if space is not None:
         told.dropped = f"nothing translates {packet.source}, and untranslated it stays inside"
@@ -119,6 +118,10 @@ def _must_stay(
     if told.dropped is not None:
         told.say(f"dropped: {told.dropped}")
     return told.dropped is not None
+
+
+def _keeps_source(told: Explanation, packet: Packet) -> bool:
+    return told.translated_source in (None, _endpoint(packet.source, packet.source_port))
 
 
 def _enabled(nvi: Nvi, interface: str) -> bool:
@@ -268,14 +271,12 @@ def _uplink_for(
     if preset is not None:
         return next(up for up in plan.uplinks if up.lane == preset)
     family = inside.packet.family
-    able = tuple(up for up in plan.uplinks if up.leads_out(family) and family in up.addresses)
     for entry in nvi.routes:
         if not entry.sources and route_takes(entry, inside.asked, None):
             if not entry.via:
                 break
-            named = [up for name in entry.via for up in able if up.name == name]
-            return named[0] if named else plan.uplink(entry.via[0])
-    return next(iter(best_there_is(able, family)), None)
+            return picked(plan.uplinks, entry.via, family)
+    return next(iter(best_there_is(able(plan.uplinks, family), family)), None)
 
 
 def _preset(plan: Plan, nvi: Nvi, inside: Inside, ask: AskKernel) -> int | None:
@@ -329,6 +330,13 @@ def _second_lookup(
         if source in up.own_addresses and family in up.gateways:
             told.say(f"second lookup: the source is an address of uplink {up.name}")
             return up.lane
+    came_by = next((up.name for up in plan.uplinks if up.interface == inside.packet.interface), "")
+    if came_by and _keeps_source(told, inside.packet):
+        told.say(
+            f"second lookup: it came by uplink {came_by} and is not translated, so no uplink has "
+            f"it, only what the main table knows better than by a default route"
+        )
+        return plan.marks.nobody
     best = preferred(plan.uplinks, family)
     if not best:
         told.say("second lookup: no healthy uplink, so the main table")

@@ -65,8 +65,8 @@ FIRST_TENANT_LANE: Final = UPLINK_LANES + 1
 class RuleOffset:
     """Offsets from ``rule_priority``: the story of a packet through nvid's window of ip rules.
 
-    Gaps are left for the administrator. A packet with a fwmark meets at most six rules before it
-    finds its table, except that lanes are tried one after the other.
+    Gaps are left for the administrator. Rules of one priority are tried one after the other: there
+    is one for each lane, NVI or NAT-enabled interface, and none for a translation.
     """
 
     LANE_CANARY: Final = 0  # always unreachable: tells the table that the rules are there

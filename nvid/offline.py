@@ -6,6 +6,7 @@ Each answers (data for --json, text, exit status) and prints nothing.
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address
@@ -15,7 +16,7 @@ from typing import Any
 from nvid import explain as tracer
 from nvid import guardian, names, state, statedir
 from nvid.configuration import ConfigurationError, daemon_table, load
-from nvid.configuration.types import Daemon, Nvi
+from nvid.configuration.types import Configuration, Daemon, Nvi
 from nvid.configuration.values import IPAddress, TableRange
 from nvid.desired.numbers import allocate
 from nvid.desired.ruleset import identity
@@ -99,7 +100,8 @@ def explain(path: Path, packet: Packet) -> Answer:
         configuration = load(path).configuration
     except ConfigurationError as error:
         return bad_configuration(error)
-    kept = state.load(configuration.daemon.state_dir) or State()
+    state_of = state.load(configuration.daemon.state_dir)
+    kept = state_of or State()
     with session() as ipr:
         found = facts.look(ipr, kept.sysctls, followed_interfaces(configuration))
         machine = replace(found.machine, failing=kept.failing_by_family)
@@ -122,7 +124,24 @@ def explain(path: Path, packet: Packet) -> Answer:
             return Lookup(*routes.look_up(ipr, destination, source, mark, found.interfaces, index))
 
         told = tracer.explain(configuration, plan, packet, ask)
+    if (doubt := _doubt_of_health(configuration, known=state_of is not None)) is not None:
+        told.say(doubt)
     return Answer(asdict(told), "\n".join(told.steps), 0 if told.dropped is None else 1)
+
+
+def _doubt_of_health(configuration: Configuration, *, known: bool) -> str | None:
+    """What to say where nobody knows whether uplinks answer their checks at the moment."""
+    if all(each.check is None for each in configuration.uplinks):
+        return None
+    if not known:
+        return "whether uplinks answer their checks is not known: they count as healthy here"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(1)
+        try:
+            sock.connect(configuration.daemon.socket)
+        except OSError:
+            return "nvid does not run: whether uplinks answer their checks is what it last knew"
+    return None
 
 
 def _far_end(nvi: Nvi) -> str:

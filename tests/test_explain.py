@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -173,6 +173,38 @@ def test_the_next_uplink_while_the_first_is_down() -> None:
     machine = samples.with_interfaces(samples.interface("wan0", 3, "203.0.113.1/24", up=False))
     told = explained(samples.MASQUERADE, packet("lan0 tcp 10.1.0.9/4000 198.18.5.1/80"), machine)
     assert (told.uplink, told.translated_source) == ("isp2", "192.0.2.1")
+
+
+def failing(name: str) -> Machine:
+    """The sample machine, where the checks of an uplink fail."""
+    return replace(samples.MACHINE, failing={(name, 4): "silence", (name, 6): "silence"})
+
+
+CHECKED = samples.UPLINKS.replace(
+    "[uplink.isp2]", 'check = { targets = ["192.0.2.53", "2001:db8::53"] }\n[uplink.isp2]'
+)
+
+
+@pytest.mark.parametrize(
+    "words", ["10.1.0.9/4000 198.18.5.1/80", "fd00:1::9/4000 2001:db8:f::1/80"]
+)
+def test_of_the_uplinks_of_an_entry_the_first_healthy_one(words: str) -> None:
+    """Their order is that of preference, and a check may speak against the first."""
+    text = CHECKED + NVI + '[[nvi.nvi0.snat]]\nto = "uplink"\n'
+    text += '[[nvi.nvi0.route]]\nvia = ["isp1", "isp2"]\n'
+    asked = packet(f"lan0 tcp {words}")
+    assert explained(text, asked).uplink == "isp1"
+    assert explained(text, asked, failing("isp1")).uplink == "isp2"
+
+
+@pytest.mark.parametrize(
+    "words", ["198.18.5.1/80 198.18.9.9/80", "2001:db8:f::1/80 2001:db8:e::1/80"]
+)
+def test_what_came_by_an_uplink_and_is_not_translated_leaves_by_none(words: str) -> None:
+    told = explained(samples.UPLINKS + NVI, packet(f"wan0 tcp {words}"))
+    assert told.dropped is not None
+    assert "unreachable" in told.dropped
+    assert any("came by uplink isp1" in step for step in told.steps)
 
 
 def test_hairpin_on_one_interface_takes_the_routers_address() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -302,3 +303,45 @@ def test_an_uplink_that_is_taken_out_is_not_asked_any_more(site: Site) -> None:
     with silence(site.isp1):
         requests(site.isp2, 10)
         assert uplink(site, "isp1")["state"] == "up"
+
+
+class TestExplained:
+    """What is said of a packet is what becomes of it."""
+
+    def test_while_the_first_uplink_of_an_entry_is_silent(self, site: Site, family: Family) -> None:
+        site.use(SNAT_TO_UPLINK + EITHER, uplinks=TWO)
+        wait_for(site, "isp1", "up", "")
+        assert seen(site, family) == family.wan0
+        assert explained(site, family)["translated_source"] == family.wan0
+        with silence(site.isp1):
+            wait_for(site, "isp1", "down", REASON)
+            assert seen(site, family) == family.wan1
+            told = explained(site, family)
+            assert (told["translated_source"], told["uplink"]) == (family.wan1, "isp2")
+            assert not any("nvid does not run" in each for each in told["steps"])
+
+    def test_without_a_daemon_it_says_that_it_does_not_know(
+        self, site: Site, family: Family
+    ) -> None:
+        site.use(SNAT_TO_UPLINK + EITHER, uplinks=TWO)
+        site.nvid.terminate()
+        told = explained(site, family)
+        assert "nvid does not run: whether uplinks answer" in told["steps"][-1]
+        (site.nvid.state_directory / "state.json").unlink()
+        assert "they count as healthy here" in explained(site, family)["steps"][-1]
+        site.use(SNAT_TO_UPLINK + EITHER, uplinks=TWO)
+
+
+EITHER = """
+[[nvi.nvi0.route]]
+via = ["isp1", "isp2"]
+"""
+
+
+def explained(site: Site, family: Family) -> Any:
+    """What ``nvid explain`` says of a flow from the client to the server."""
+    ends = [
+        f"[{each}]:80" if ":" in each else f"{each}:80" for each in (family.client, family.server)
+    ]
+    done = site.nvid.command("explain", "--json", "--in", "lan0", "tcp", *ends)
+    return json.loads(done.stdout)
