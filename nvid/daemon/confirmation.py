@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -40,6 +41,8 @@ class Confirmation:
         self._is_kept = start.is_way_back
         self._is_refusal_kept = True
         self._previous: Loaded | None = None
+        self._guardian: int | None = None
+        """A descriptor of the guardian's process (pidfd_open(2)): a process id may be reused."""
 
     def began(self, loaded: Loaded) -> None:
         """The first round is done: keep what is in force, finish what a dead daemon began."""
@@ -189,7 +192,8 @@ class Confirmation:
         trial.write_pending(self._directory, pending)
 
     def _watch_over(self) -> None:
-        """Start the guardian that outlives this process. Raises NvidError."""
+        """Start the guardian that outlives this process, in place of the one before. Raises
+        NvidError."""
         # The package that runs now, wherever it lies; not what is in the working directory (-P).
         package = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
@@ -204,7 +208,13 @@ class Confirmation:
             )
         except OSError as error:
             raise NvidError(f"no guardian for the trial: {error.strerror}") from error
+        before, self._guardian = self._guardian, os.pidfd_open(guardian)
         threading.Thread(target=os.waitpid, args=(guardian, 0), daemon=True).start()
+        if before is not None:
+            # It waits, or has ended: while this process lives, the trial's end is not its work.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(before, signal.SIGTERM)
+            os.close(before)
 
 
 def _without_systemd() -> dict[str, str]:

@@ -301,6 +301,19 @@ class TestConfirm:
         assert site.config["confirm_deadline"] is None
         assert not site.is_open(4)
 
+    def test_each_trial_has_one_guardian(self, site: Site) -> None:
+        """The last one; it goes the way back when the daemon is gone."""
+        seen = set()
+        for seconds in (60, 50, 4):
+            done = site.nvid.reload(LOCKED_OUT, "--confirm", str(seconds))
+            assert done.returncode == 0, done.stderr
+            wait_until(lambda: len(site.guardians()) == 1, message="one guardian alone")
+            seen |= set(site.guardians())
+        assert len(seen) == 3
+        site.nvid.kill()
+        site.wait_until_open()
+        wait_until(lambda: site.guardians() == [])
+
     def test_a_plain_reload_confirms_nothing(self, site: Site) -> None:
         site.lock_out(4)
         deadline = site.config["confirm_deadline"]
