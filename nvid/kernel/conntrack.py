@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -179,16 +180,12 @@ def usage(
     lanes: Iterable[int] = (),
     forward_lane_of: Callable[[int], int] = lambda mark: 0,
 ) -> Usage:
-    """Count the marked flows in one pass. A flow uses the pool that its replies are sent to."""
+    """Count the marked flows in one pass. A flow uses each pool that its replies are sent to:
+    pools may overlap."""
     by_lane = dict.fromkeys(lanes, 0)
     bits, pools = tuple(label_bits), tuple(pools)
     by_pool = [0] * len(pools)
-    ranges = sorted(
-        (int(part.first).to_bytes(16), int(part.last).to_bytes(16), place)
-        for place, pool in enumerate(pools)
-        for part in pool.ranges
-    )
-    starts = [first for first, _, _ in ranges]
+    starts, places = _segments(pools)
     flows, by_label = 0, dict.fromkeys(bits, 0)
     for _, data in _dump(wanted):
         found = wire.attributes(data)
@@ -197,8 +194,9 @@ def usage(
             label = int.from_bytes(found[_CTA_LABELS], "little")
             for bit in bits:
                 by_label[bit] += label >> bit & 1
-        if ranges and (place := _pool_of(found, starts, ranges)) is not None:
-            by_pool[place] += 1
+        if starts:
+            for place in places[bisect_right(starts, _seen_from(found)) - 1]:
+                by_pool[place] += 1
         if by_lane:
             for lane in {_zone_of(found), forward_lane_of(_number(found, _CTA_MARK))}:
                 if lane in by_lane:
@@ -214,12 +212,32 @@ def _number(found: Mapping[int, memoryview], kind: int) -> int:
     return int.from_bytes(found.get(kind, b""))
 
 
-def _pool_of(
-    found: dict[int, memoryview], starts: list[bytes], ranges: list[tuple[bytes, bytes, int]]
-) -> int | None:
+def _segments(pools: Iterable[Pools]) -> tuple[list[bytes], list[tuple[int, ...]]]:
+    """All addresses cut where a pool begins or ends: the first address of each piece, ascending,
+    and the places of the pools that have it. None of pools, no pieces."""
+    changes: dict[int, list[tuple[int, int]]] = {}
+    for place, pool in enumerate(pools):
+        for part in pool.ranges:
+            changes.setdefault(int(part.first), []).append((place, 1))
+            changes.setdefault(int(part.last) + 1, []).append((place, -1))
+    if not changes:
+        return [], []
+    changes.setdefault(0, [])
+    covering: Counter[int] = Counter()
+    starts, places = [], []
+    for first in sorted(changes):
+        for place, more in changes[first]:
+            covering[place] += more
+        starts.append(first.to_bytes(_WIDE))
+        places.append(tuple(place for place, parts in covering.items() if parts))
+    return starts, places
+
+
+_WIDE = 17
+"""Octets of an address here: what lies behind the last IPv6 address is a number too."""
+
+
+def _seen_from(found: dict[int, memoryview]) -> bytes:
+    """The address that replies are sent to."""
     addresses = wire.attributes(wire.attributes(found[_CTA_TUPLE_REPLY])[_CTA_TUPLE_IP])
-    address = bytes(addresses.get(2) or addresses.get(4) or b"").rjust(16, b"\0")
-    place = bisect_right(starts, address) - 1
-    if place >= 0 and address <= ranges[place][1]:
-        return ranges[place][2]
-    return None
+    return bytes(addresses.get(2) or addresses.get(4) or b"").rjust(_WIDE, b"\0")

@@ -225,3 +225,33 @@ class TestExplain:
             told = explain(site, "dmz0", "tcp", source, destination)
             assert told["status"] == 1
             assert told["dropped"]
+
+
+def test_a_flow_uses_each_pool_that_has_its_address(site: Site, family: Family) -> None:
+    """Two hosts, and pools of which one is a part of the other."""
+    site.use(
+        f"""
+[[nvi.nvi0.snat]]
+name = "narrow"
+source = "{family.client}"
+to = "{family.pool(8)}"
+
+[[nvi.nvi0.snat]]
+name = "wide"
+source = "{family.second}"
+to = "{family.pool(8)}-{family.pool(9)}"
+"""
+    )
+    site.nvid.command("clear", "--nvi", "nvi0")
+    for host in (site.client, site.second):
+        host.ask_udp(family.server, UDP)
+
+    def used() -> dict[str, int]:
+        found = json.loads(site.nvid.command("statistics", "--json").stdout)
+        return {each["pool"]: each["flows"] for each in found["pools"]}
+
+    def as_it_is() -> bool:
+        narrow, wide = used().values()
+        return narrow >= 1 and wide == 2
+
+    wait_until(as_it_is, message="both pools in use")
