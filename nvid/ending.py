@@ -23,7 +23,7 @@ from nvid.desired.uplinks import UplinkState
 from nvid.kernel import conntrack
 from nvid.kernel.conntrack import MarkFilter
 from nvid.machine import Machine
-from nvid.observed import Observed
+from nvid.observed import Difference, Observed
 from nvid.state import State
 from nvid.untranslated import began_before
 from nvid.ways import Ways
@@ -48,8 +48,16 @@ class Endings:
             previous = without_moved(previous, before, wanted)
         return with_recent(previous, kept.lanes_to_end)
 
-    def owe(self, kept: State, numbers: Numbers, observed: Observed, desired: Desired) -> State:
-        """The state to keep before the change: ``kept``, with what is to be ended after it."""
+    def owe(
+        self,
+        kept: State,
+        numbers: Numbers,
+        observed: Observed,
+        desired: Desired,
+        opened: Iterable[str],
+    ) -> State:
+        """The state to keep before the change: ``kept``, with what is to be ended after it.
+        ``opened`` are patterns of interfaces whose flows may have gone on untranslated."""
         in_use = {*numbers.uplinks.values(), *numbers.tenants.values()}
         once = {*kept.lanes_to_end, *kept.uplinks.values(), *kept.tenants.values()}
         # Without the table, nobody can tell which lanes it had.
@@ -60,7 +68,9 @@ class Endings:
         return replace(
             kept,
             lanes_to_end=tuple(sorted((once | _zones_of(observed)) - in_use)),
-            offers_to_end=tuple(sorted({*kept.offers_to_end, *fresh_offers(observed, desired)})),
+            offers_to_end=tuple(
+                sorted({*kept.offers_to_end, *fresh_offers(observed, desired), *opened})
+            ),
         )
 
     def change_to(self, configuration: Configuration) -> None:
@@ -131,6 +141,21 @@ def of_before(offers: Iterable[str], machine: Machine, marks: Marks) -> int:
 def fresh_offers(observed: Observed, desired: Desired) -> frozenset[str]:
     """The patterns of interfaces that the table will cover, and the one that is there does not."""
     return _wanted_keys(desired, "offer") - _observed_keys(observed, "offer")
+
+
+def opened(configuration: Configuration, difference: Difference) -> frozenset[str]:
+    """The interfaces of NVIs that fail open, where the way into a pair, or lo, is mended: flows
+    that began meanwhile went on untranslated."""
+    way = (difference.rules, difference.pairs, difference.neighbours, difference.routes)
+    over_lo = (difference.nexthops, difference.redirects)
+    if not any((*way, *over_lo)):
+        return frozenset()
+    return frozenset(
+        pattern.text
+        for nvi in configuration.nvis
+        if nvi.on_failure == "open"
+        for pattern in nvi.interfaces
+    )
 
 
 def of_lanes_gone(desired: Desired, marks: Marks) -> int:

@@ -19,7 +19,7 @@ from nvid.desired import Desired, desired_state, nothing
 from nvid.desired.marks import Marks
 from nvid.desired.numbers import Numbers, allocate
 from nvid.desired.uplinks import followed_interfaces
-from nvid.ending import Endings
+from nvid.ending import Endings, opened
 from nvid.errors import ForeignObject, NotPermitted, NvidError, in_words
 from nvid.kernel import (
     announce,
@@ -241,7 +241,7 @@ class Reconciler:
         ended, announce_error = 0, None
         error: NvidError | OSError | None = None
         try:
-            self._remember(prepared, daemon)
+            self._remember(prepared, configuration)
             self._endings.change_to(configuration)
             if prepared.difference:
                 self._apply(prepared, daemon)
@@ -317,7 +317,7 @@ class Reconciler:
             kept = {path: v for path, v in self._state.sysctls.items() if path not in gone}
             self._keep(msgspec.structs.replace(self._state, sysctls=kept))
 
-    def _remember(self, prepared: Prepared, daemon: Daemon) -> None:
+    def _remember(self, prepared: Prepared, configuration: Configuration) -> None:
         """Keep what a death in the middle of the change must not lose: numbers, the sysctls as
         they are, and that flows are to be ended."""
         ends = {end.name for pair in prepared.desired.pairs for end in pair.ends}
@@ -328,7 +328,13 @@ class Reconciler:
             and change.object.belongs_to not in ends
         ]
         found = sysctls.before(others)
-        owed = self._endings.owe(self._state, prepared.numbers, prepared.observed, prepared.desired)
+        owed = self._endings.owe(
+            self._state,
+            prepared.numbers,
+            prepared.observed,
+            prepared.desired,
+            opened(configuration, prepared.difference),
+        )
         self._keep(
             msgspec.structs.replace(
                 owed,
@@ -337,7 +343,7 @@ class Reconciler:
                 tables=dict(prepared.numbers.tables),
                 tenants=dict(prepared.numbers.tenants),
                 sysctls={**self._state.sysctls, **found},
-                window=state.window_of(daemon),
+                window=state.window_of(configuration.daemon),
                 own_qdisc=self._state.own_qdisc or prepared.makes_qdisc,
             )
         )
