@@ -315,7 +315,7 @@ class TestConfirm:
         wait_until(lambda: site.guardians() == [])
 
     def test_a_plain_reload_confirms_nothing(self, site: Site) -> None:
-        site.lock_out(4)
+        site.lock_out(8)
         deadline = site.config["confirm_deadline"]
         assert site.nvid.reload().returncode == 0
         site.nvid.hang_up()
