@@ -26,6 +26,9 @@ MAIN_GROUP: Final = 0x6E764D00
 PEER_GROUP: Final = 0x6E765000
 """Interface groups (IFLA_GROUP) of the two ends of every pair ("nvM", "nvP"). nftables matches
 them by one integer comparison, however many pairs there are, and they outlive re-creation."""
+PAIR_GROUPS: Final = 0x6E764000
+PAIR_GROUP_MASK: Final = 0xFFFFE000
+"""What both groups have in common, and nothing else on a machine."""
 
 PAIR_MTU: Final = 65535
 """Largest MTU of a veth: packets are fragmented, or refused, at the real interface only."""

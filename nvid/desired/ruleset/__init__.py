@@ -25,15 +25,15 @@ __all__ = ["Plan", "Ruleset", "ruleset"]
 def ruleset(plan: Plan) -> Ruleset:
     """The whole table for a plan."""
     label_bits = labels_of(plan.nvis, plan.uplinks)
-    count_rules, counted = accounting(plan, label_bits)
+    counting, counted = accounting(plan, label_bits)
     return join(
         [
             Ruleset((Chain(names.OWNER_CHAIN),)),
             crossing(plan),
-            classification(plan, count_rules),
+            classification(plan, counting),
             tenant_objects(plan),
             translation(plan, label_bits),
-            binding(plan, count_rules),
+            binding(plan, counting),
             counted,
             helper_objects(plan),
             guards(plan),

@@ -25,7 +25,7 @@ from nvid.desired.ruleset.endpoint import refreshes
 from nvid.desired.ruleset.identity import counted, counter_name
 from nvid.desired.ruleset.model import Map, Ruleset
 from nvid.desired.ruleset.selection import applies_to
-from nvid.desired.ruleset.words import ADDRESS, IP, NFPROTO, Plan
+from nvid.desired.ruleset.words import ADDRESS, IP, NFPROTO, Counting, Plan
 from nvid.desired.uplinks import FAMILIES, UplinkState
 
 LABEL_BITS = FIRST_NVI_LABEL
@@ -96,7 +96,7 @@ def nvi_counter(number: int, direction: str) -> str:
     return f"nvi_{number}_{direction}"
 
 
-def accounting(plan: Plan, label_bits: dict[str, int]) -> tuple[tuple[str, ...], Ruleset]:
+def accounting(plan: Plan, label_bits: dict[str, int]) -> tuple[Counting, Ruleset]:
     """The rules that count a packet of a bound flow, and the maps and counters they need."""
     maps = _maps(plan, label_bits)
     counters = [nvi_counter(plan.number(nvi), way) for nvi in plan.nvis for way in DIRECTIONS]
@@ -107,21 +107,18 @@ def accounting(plan: Plan, label_bits: dict[str, int]) -> tuple[tuple[str, ...],
         for shape in maps
         for rule in shape.rules(f"ct label {nvi_label(shape.number)} " if several else "")
     ]
-    rules = (
-        *_nvi_rules(plan),
-        *lookups,
-        *_label_rules(plan, label_bits),
-        *_mapping_rules(plan, label_bits),
+    counting = Counting(
+        (*lookups, *_label_rules(plan, label_bits), *_mapping_rules(plan, label_bits)),
+        original=tuple(_nvi_rules(plan, "original")),
+        reply=tuple(_nvi_rules(plan, "reply")),
     )
-    return rules, Ruleset(maps=tuple(maps.values()), counters=tuple(counters))
+    return counting, Ruleset(maps=tuple(maps.values()), counters=tuple(counters))
 
 
-def _nvi_rules(plan: Plan) -> Iterator[str]:
+def _nvi_rules(plan: Plan, way: str) -> Iterator[str]:
     for nvi in plan.nvis:
         which = f"ct label {nvi_label(plan.number(nvi))} " if len(plan.nvis) > 1 else ""
-        for way in DIRECTIONS:
-            counter = nvi_counter(plan.number(nvi), way)
-            yield f'{which}ct direction {way} counter name "{counter}"'
+        yield f'{which}counter name "{nvi_counter(plan.number(nvi), way)}"'
 
 
 def _label_rules(plan: Plan, label_bits: dict[str, int]) -> Iterator[str]:

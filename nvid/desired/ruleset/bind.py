@@ -18,6 +18,7 @@ from nvid.desired.ruleset.words import (
     IP,
     TO_LOOPBACK,
     TO_MAIN,
+    Counting,
     Plan,
     one_of,
     set_ct_mark,
@@ -29,28 +30,29 @@ AFTER_SNAT = 110
 """Behind srcnat (100), before conntrack confirms the flow with its mark."""
 
 
-def binding(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
+def binding(plan: Plan, counting: Counting) -> Ruleset:
     """The binding chain, the chains of routes of each NVI, one chain for each lane."""
     marks = plan.marks
     field = f"ct mark & {marks.forward_mask:#010x}"
+    entering = f"meta mark & {marks.state_mask:#010x} == {marks.entering:#010x}"
     rules = [f"{TO_MAIN} goto bind_flow"]
     if plan.crosses_loopback:
         # All else that leaves by lo is the machine's own.
-        entering = f"meta mark & {marks.state_mask:#010x} == {marks.entering:#010x}"
         rules.append(f"{TO_LOOPBACK} {entering} goto bind_flow")
     if plan.uplinks:
         rules.append("oifname vmap @leaving")
+    bound = f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x}"
     flow = [
+        # every-packet: the flow was bound by its first packet.
+        f"{bound} {entering} {field} vmap @forward_lanes",
         # The kernel's own multicast chatter on the pair (MLD, IGMP).
         "ip daddr 224.0.0.0/4 drop",
         "ip6 daddr ff00::/8 drop",
         f"meta mark & {marks.state_mask:#010x} != {marks.entering:#010x} {drop('unmarked')}",
-        # every-packet: the flow was bound by its first packet.
-        f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} {field} vmap @forward_lanes",
     ]
     # Conntrack knew the flow before the table did: it is not translated, and never will be.
     flow.append(f"ct status confirmed {drop('began_before')}")
-    flow += accounting
+    flow += (*counting.by_entry, *counting.original)
     flow += tenants.into_tenant(plan)
     flow += [f"{IP[family]} daddr vmap @{unused.name}" for family, unused in unused_maps(plan)]
     flow += tenants.out_of_tenant(plan)
@@ -138,6 +140,10 @@ def _leaving(plan: Plan) -> Iterator[Chain]:
                 f"meta mark & {marks.mask:#010x} {lanes} accept",
                 # The machine's own: an address of one uplink is foreign to the next.
                 *foreign,
+                # The network of a flow's client may go away, with its interface. A reply then
+                # follows main's default route, with the client's own address for its destination.
+                f"meta mark & {marks.mask:#010x} == {marks.lane(0):#010x} "
+                f"ct direction reply ct status snat {drop('wrong_uplink')}",
                 f"meta mark & {marks.mask:#010x} {one_of(anywhere)} accept",
                 f"meta mark & {marks.state_mask:#010x} == {marks.in_lane:#010x} "
                 + drop("wrong_uplink"),
@@ -154,7 +160,6 @@ def _forwards(plan: Plan) -> Iterator[Chain]:
             (
                 *tenants.counts_to(plan, lane),
                 set_ct_mark(marks, field, marks.bound | marks.forward_lane(lane)),
-                set_fwmark(marks, marks.lane(lane)),
-                "accept",
+                f"{set_fwmark(marks, marks.lane(lane))} accept",
             ),
         )

@@ -1,9 +1,9 @@
 """The first chains that a packet meets: is it ours, is it bound, does it enter an NVI?
 
-A packet's way through these chains, cheapest answer first:
+A packet's way through these chains, what most packets are first:
 
-- out of a peer: its lane is chosen; untracked, so that conntrack does not see the flow twice;
 - of a flow that is bound: the flow's ct mark says the lane; one map, constant cost;
+- out of a peer: its lane is chosen; untracked, so that conntrack does not see the flow twice;
 - new, by a NAT-enabled interface: marked to enter the pair of its NVI;
 - anything else: left alone.
 """
@@ -23,6 +23,7 @@ from nvid.desired.ruleset.words import (
     ERRORS,
     FROM_LOOPBACK,
     FROM_PEER,
+    Counting,
     Plan,
     set_ct_mark,
     set_fwmark,
@@ -43,14 +44,15 @@ FIRST_NVI_LABEL = names.ENTRY_LABELS
 NOT_FORWARDED = "fib daddr type { local, broadcast, anycast, multicast }"
 
 
-def classification(plan: Plan, accounting: tuple[str, ...]) -> Ruleset:
-    """All chains up to the first lookup. ``accounting`` are rules that count a bound flow."""
+def classification(plan: Plan, counting: Counting) -> Ruleset:
+    """All chains up to the first lookup."""
     chains = [
         _classify(plan),
-        _bound(plan, accounting),
+        _bound(plan, counting),
+        _bound_reply(plan, counting),
         _to_machine(plan),
         _output(plan),
-        _bound_output(plan, accounting),
+        _bound_output(plan, counting),
         *_lanes(plan),
         *_offers(plan),
         *_returns(plan),
@@ -71,28 +73,28 @@ def _classify(plan: Plan) -> Chain:
     return Chain(
         "classify",
         (
-            f"{FROM_PEER} accept",
             *([f"{FROM_LOOPBACK} accept"] if plan.crosses_loopback else []),
             *expected,
             f"ct mark & {marks.state_mask:#010x} == {marks.bound:#010x} goto bound",
+            f"{FROM_PEER} accept",
             "iifname vmap @offer",
         ),
         Hook("filter", "prerouting", AFTER_DNAT),
     )
 
 
-def _bound(plan: Plan, accounting: tuple[str, ...]) -> Chain:
-    marks = plan.marks
-    rules = [*accounting]
-    if plan.tenants:
-        rules.append("ct direction reply goto bound_reply")
-    else:
-        rules += [f"ct direction reply {rule}" for rule in return_rules(plan)]
+def _bound(plan: Plan, counting: Counting) -> Chain:
+    rules = [*counting.by_entry, "ct direction reply goto bound_reply", *counting.original]
     if _every_packet(plan):
         rules.append("iifname vmap @every_packet")
-    rules.append(f"ct mark & {marks.forward_mask:#010x} vmap @forward_lanes")
+    rules.append(f"ct mark & {plan.marks.forward_mask:#010x} vmap @forward_lanes")
     rules.append(drop("stray"))
     return Chain("bound", tuple(rules))
+
+
+def _bound_reply(plan: Plan, counting: Counting) -> Chain:
+    way_back = tenants.who_replies(plan) if plan.tenants else return_rules(plan)
+    return Chain("bound_reply", (*counting.reply, *way_back))
 
 
 def return_rules(plan: Plan) -> tuple[str, ...]:
@@ -150,10 +152,10 @@ def _output(plan: Plan) -> Chain:
     return Chain("output_classify", tuple(rules), Hook("route", "output", AFTER_DNAT))
 
 
-def _bound_output(plan: Plan, accounting: tuple[str, ...]) -> Chain:
+def _bound_output(plan: Plan, counting: Counting) -> Chain:
     """Flows of the machine itself, and errors that it raises about bound flows."""
     marks = plan.marks
-    rules = [*accounting, *tenants.own_replies(plan)]
+    rules = [*counting.of_either, *tenants.own_replies(plan)]
     if plan.uplinks:
         rules.append(f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @own_returns")
     rules.append(f"ct direction reply ct mark & {marks.return_mask:#010x} vmap @return_lanes")
@@ -169,9 +171,8 @@ def _bound_output(plan: Plan, accounting: tuple[str, ...]) -> Chain:
 def _lanes(plan: Plan) -> Iterator[Chain]:
     for lane in all_lanes(plan):
         counting = tenants.counts_to(plan, lane)
-        yield Chain(
-            f"lane_{lane}", (*counting, set_fwmark(plan.marks, plan.marks.lane(lane)), "accept")
-        )
+        mark = set_fwmark(plan.marks, plan.marks.lane(lane))
+        yield Chain(f"lane_{lane}", (*counting, f"{mark} accept"))
 
 
 def _returns(plan: Plan) -> Iterator[Chain]:
@@ -220,7 +221,7 @@ def _offers(plan: Plan) -> Iterator[Chain]:
                 *enter,
             ),
         )
-        yield Chain(f"enter_{number}", (set_fwmark(marks, marks.enter(number)), "accept"))
+        yield Chain(f"enter_{number}", (f"{set_fwmark(marks, marks.enter(number))} accept",))
 
 
 def _maps(plan: Plan) -> Iterator[Map]:
@@ -286,10 +287,12 @@ def precise_lanes(plan: Plan) -> Iterator[Chain]:
     yield Chain(
         "precise",
         (
+            # In this lane, the rules show what main knows more precisely than by a default route.
+            set_fwmark(marks, marks.lane(marks.nobody)),
+            "fib daddr . mark oif missing return",
             # Without the rules, every mark would lead to main's default route.
             set_fwmark(marks, marks.lane(marks.canary)),
             "fib daddr . mark oif exists return",
-            # In this lane, the rules show what main knows more precisely than by a default route.
             set_fwmark(marks, marks.lane(marks.nobody)),
             # nft 1.0.6 takes oifname of fib for a string, which no map has for its key.
             *(

@@ -13,7 +13,7 @@ from nvid.desired.ruleset.classify import interface_map
 from nvid.desired.ruleset.drops import drop
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
 from nvid.desired.ruleset.tenants import enters_zone
-from nvid.desired.ruleset.words import FROM_LOOPBACK, FROM_MAIN, FROM_PEER, Plan
+from nvid.desired.ruleset.words import FROM_LOOPBACK, FROM_MAIN, FROM_PAIR, Plan
 
 RAW = -300
 """Before conntrack (-200), the only place for notrack."""
@@ -25,22 +25,28 @@ was said, and all later sequence numbers of the flow have to follow."""
 
 def crossing(plan: Plan) -> Ruleset:
     """The chain behind crossings, and what every-packet sends into them."""
-    return Ruleset((_second_pass(plan), *_adjusted(plan)), tuple(_maps(plan)))
+    chains = (_second_pass(plan), _out_of_pair(plan), *_adjusted(plan))
+    return Ruleset(chains, tuple(_maps(plan)))
 
 
 def _second_pass(plan: Plan) -> Chain:
-    marks = plan.marks
     return Chain(
         "second_pass",
         (
-            f"{FROM_PEER} meta mark & {marks.state_mask:#010x} != {marks.in_lane:#010x} "
-            + drop("unmarked"),
-            f"{FROM_PEER} notrack accept",
-            f"{FROM_MAIN} drop",
+            f"{FROM_PAIR} goto out_of_pair",
             *(_out_of_loopback(plan) if plan.crosses_loopback else ()),
             *enters_zone(plan),
         ),
         Hook("filter", "prerouting", RAW),
+    )
+
+
+def _out_of_pair(plan: Plan) -> Chain:
+    marks = plan.marks
+    not_in_lane = f"meta mark & {marks.state_mask:#010x} != {marks.in_lane:#010x}"
+    return Chain(
+        "out_of_pair",
+        (f"{FROM_MAIN} drop", f"{not_in_lane} {drop('unmarked')}", "notrack accept"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nvid.desired.ruleset import tenants
 from nvid.desired.ruleset.drops import drop
 from nvid.desired.ruleset.model import Chain, Hook, Ruleset
-from nvid.desired.ruleset.words import FROM_LOOPBACK, FROM_PEER, TO_LOOPBACK, TO_MAIN, TO_PEER, Plan
+from nvid.desired.ruleset.words import FROM_LOOPBACK, FROM_PEER, TO_LOOPBACK, TO_PAIR, TO_PEER, Plan
 
 BEFORE_FILTERS = -10
 """Before the administrator's own filter chains (0), which then see only what may pass."""
@@ -14,7 +14,7 @@ UNREACHABLE = "reject with icmpx host-unreachable"
 
 
 def guards(plan: Plan) -> Ruleset:
-    """Packets into a pair go a detour of one jump, all others meet three tests."""
+    """Packets into a pair go a detour of one jump, all others meet two tests."""
     marks = plan.marks
     loopback = plan.crosses_loopback
     entering = f"meta mark & {marks.state_mask:#010x} == {marks.entering:#010x}"
@@ -29,18 +29,17 @@ def guards(plan: Plan) -> Ruleset:
             Chain(
                 "forward_guard",
                 (
-                    f"{TO_MAIN} goto into_pair",
+                    f"{TO_PAIR} goto into_pair",
                     *([f"{TO_LOOPBACK} goto into_pair"] if loopback else []),
-                    f"{TO_PEER} drop",
                     *tenants.forward_guard(plan),
                     *stray,
-                    *_replies_stay_inside(plan),
                 ),
                 Hook("filter", "forward", BEFORE_FILTERS),
             ),
             Chain(
                 "into_pair",
                 (
+                    f"{TO_PEER} drop",
                     # A translated packet whose destination is a pool address that nothing
                     # translates: it would circle until its TTL ends.
                     f"{FROM_PEER} {UNREACHABLE}",
@@ -50,17 +49,4 @@ def guards(plan: Plan) -> Ruleset:
                 ),
             ),
         ),
-    )
-
-
-def _replies_stay_inside(plan: Plan) -> tuple[str, ...]:
-    """The network of a flow's client may go away, with its interface. A reply then would follow
-    main's default route to a provider, with the client's own address for its destination."""
-    if not plan.uplinks:
-        return ()
-    marks = plan.marks
-    names = ", ".join(f'"{name}"' for name in sorted({each.interface for each in plan.uplinks}))
-    return (
-        f"meta mark & {marks.mask:#010x} == {marks.lane(0):#010x} ct direction reply "
-        f"ct status snat oifname {{ {names} }} {drop('wrong_uplink')}",
     )

@@ -42,17 +42,17 @@ def enters_zone(plan: Plan) -> tuple[str, ...]:
     return ("iifname vmap @tenant_zones",) if plan.tenants else ()
 
 
-def reply_chains(plan: Plan, to_return_lanes: tuple[str, ...]) -> Iterator[Chain]:
-    """What a reply of a bound flow meets: only the tenant that a flow went to may answer it, and
-    nobody else. Then the way back, ``to_return_lanes`` for flows that no tenant began."""
-    yield Chain(
-        "bound_reply",
-        (
-            "iifname vmap @tenant_answers",
-            f"ct mark & {plan.marks.forward_mask:#010x} vmap @others_answers",
-            "goto bound_return",
-        ),
+def who_replies(plan: Plan) -> tuple[str, ...]:
+    """Only the tenant that a flow went to may answer it, and nobody else."""
+    return (
+        "iifname vmap @tenant_answers",
+        f"ct mark & {plan.marks.forward_mask:#010x} vmap @others_answers",
+        "goto bound_return",
     )
+
+
+def reply_chains(plan: Plan, to_return_lanes: tuple[str, ...]) -> Iterator[Chain]:
+    """Then the way back, ``to_return_lanes`` for flows that no tenant began."""
     yield Chain("answer_of_other", (drop("wrong_tenant"),))
     yield Chain("bound_return", (f"{ZONE} vmap @tenant_returns", *to_return_lanes))
 
@@ -157,11 +157,11 @@ def _chains(plan: Plan, tenant: TenantState) -> Iterator[Chain]:
         (
             # Sent to a global address: what it became lies where the entry says.
             "ct status dnat return",
+            set_fwmark(marks, marks.lane(lane)),
+            "fib daddr . mark oif missing return",
             # Without the rules, every mark would lead to main's default route.
             set_fwmark(marks, marks.lane(marks.canary)),
-            "fib daddr . mark oif exists return",
-            set_fwmark(marks, marks.lane(lane)),
-            f"fib daddr . mark oif exists {_preset(plan, tenant)}",
+            f"fib daddr . mark oif missing {_preset(plan, tenant)}",
         ),
     )
     yield Chain(f"preset_{lane}", (_preset(plan, tenant),))

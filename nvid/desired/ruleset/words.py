@@ -26,6 +26,9 @@ FROM_MAIN = f"iifgroup {names.MAIN_GROUP}"
 FROM_PEER = f"iifgroup {names.PEER_GROUP}"
 TO_MAIN = f"oifgroup {names.MAIN_GROUP}"
 TO_PEER = f"oifgroup {names.PEER_GROUP}"
+FROM_PAIR = f"iifgroup & {names.PAIR_GROUP_MASK:#010x} == {names.PAIR_GROUPS:#010x}"
+TO_PAIR = f"oifgroup & {names.PAIR_GROUP_MASK:#010x} == {names.PAIR_GROUPS:#010x}"
+"""Either end of a pair: one question for the many packets that have nothing to do with one."""
 FROM_LOOPBACK = f'iif "{names.LOOPBACK}"'
 TO_LOOPBACK = f'oif "{names.LOOPBACK}"'
 
@@ -108,6 +111,25 @@ class Plan:
     def uplink(self, name: str) -> UplinkState:
         """The uplink of that name; the configuration's checks make sure that it exists."""
         return next(uplink for uplink in self.uplinks if uplink.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """The rules that count a packet of a bound flow: ``by_entry`` where it counts for the
+    translations of its flow, whatever its direction; the others where it counts for the NVI."""
+
+    by_entry: tuple[str, ...]
+    original: tuple[str, ...]
+    reply: tuple[str, ...]
+
+    @property
+    def of_either(self) -> tuple[str, ...]:
+        """All of them, for a chain where packets of both directions come by."""
+        return (
+            *self.by_entry,
+            *(f"ct direction original {rule}" for rule in self.original),
+            *(f"ct direction reply {rule}" for rule in self.reply),
+        )
 
 
 def set_fwmark(marks: Marks, value: int) -> str:
