@@ -136,7 +136,7 @@ class _Steps:
         self._recast = {
             name
             for name, each in self._maps.items()
-            if name in observed.maps and observed.maps[name].kind != each.kind
+            if name in observed.maps and not _can_become(observed.maps[name], each)
         }
         self._old_dynamics = [
             each for name, each in observed.dynamics.items() if self._dynamics.get(name) != each
@@ -299,6 +299,13 @@ class _Steps:
         for name in self._observed.maps:
             if name not in self._maps:
                 yield f"- map {name}"
+
+
+def _can_become(present: Map, wanted: Map) -> bool:
+    """Whether elements alone make a map that is there the wanted one. Its size counts those that
+    the same transaction takes away."""
+    together = len(present.elements.keys() | wanted.elements.keys())
+    return present.kind == wanted.kind and (not present.size or together <= present.size)
 
 
 def _quoted(key: str) -> str:

@@ -160,6 +160,9 @@ class Table:
             if self.maps[name].elements.get(key, value) != value:
                 raise Refused(f"{key} exists in {name}")
             self.maps[name].elements[key] = value
+        size = _as_map(name, self.maps[name]).size
+        if size and len(self.maps[name].elements) > size:
+            raise Refused(f"{name} is full")
 
     def _delete_element(self, words: str) -> None:
         name, elements = _elements(words)
@@ -214,6 +217,14 @@ def _holds_counters(each: _Map) -> bool:
 
 
 def _as_map(name: str, each: _Map) -> Map:
-    found = re.fullmatch(r"type (.+?) : (.+?)(; flags interval)?", each.declaration)
+    form = r"type (.+?) : (.+?)(?:(; flags interval)|; size (\d+))"
+    found = re.fullmatch(form, each.declaration)
     assert found is not None
-    return Map(name, found[1], found[2], dict(each.elements), interval=found[3] is not None)
+    return Map(
+        name,
+        found[1],
+        found[2],
+        dict(each.elements),
+        interval=found[3] is not None,
+        size=int(found[4] or 0),
+    )

@@ -173,6 +173,30 @@ class TestSize:
         assert not any("add map" in line for line in lines)
 
 
+class TestRoom:
+    """A map has a size, which the kernel lets nobody change."""
+
+    def with_elements(self, count: int) -> Ruleset:
+        elements = {str(number): "drop" for number in range(count)}
+        return Ruleset(
+            (Chain("c", ("meta mark vmap @m",)),), (Map("m", "mark", "verdict", elements),)
+        )
+
+    def test_a_map_that_is_outgrown_is_made_anew(self) -> None:
+        table = carried_out(self.with_elements(10), self.with_elements(5000))
+        assert shape_of_table(table) == shape(self.with_elements(5000))
+
+    def test_one_with_room_only_gets_elements(self) -> None:
+        table = carried_out(self.with_elements(10))
+        change = transaction(self.with_elements(1000), table.observed(), {})
+        assert all(line.startswith("add element") for line in change.lines)
+
+    def test_one_without_a_size_is_left_alone(self) -> None:
+        observed = as_observed(self.with_elements(10))
+        change = transaction(self.with_elements(5000), observed, {})
+        assert all(line.startswith("add element") for line in change.lines)
+
+
 class TestCounters:
     def test_they_go_on_where_the_table_was_lost(self) -> None:
         wanted = Ruleset((Chain("c", ('counter name "a"',)),), (), ("a", "b"))

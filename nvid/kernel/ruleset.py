@@ -49,7 +49,7 @@ def _in_it(item: dict[str, Any]) -> bool:
 
 def _with_elements(nft: Nft, item: dict[str, Any]) -> dict[str, Any]:
     """A map with its elements; anything else, and a map that rules fill, as it is."""
-    if "map" not in item or "size" in item["map"]:
+    if "map" not in item or _is_dynamic("map", item["map"]):
         return item
     shown = nft.show(f"list map inet {names.TABLE} {item['map']['name']}") or []
     # A map that has gone meanwhile has no elements; an event says so.
@@ -128,8 +128,7 @@ def _table(shown: list[dict[str, Any]]) -> ObservedTable:
             hooks[each["name"]] = _hook(each)
         elif kind == "rule":
             digests.setdefault(each["chain"], []).append(each.get("comment", ""))
-        elif kind in ("map", "set") and "size" in each:
-            # nft 1.0.6 does not show the flag "dynamic"; only such sets of nvid's have a size.
+        elif kind in ("map", "set") and _is_dynamic(kind, each):
             dynamics[each["name"]] = _dynamic(each)
         elif kind == "ct helper":
             helpers.append(CtHelper(each["name"], each["type"], each["protocol"]))
@@ -167,7 +166,14 @@ def _map(each: dict[str, Any]) -> Map:
         _value_type(each),
         {_text(key): _text(_plain(value)) for key, value in each.get("elem", [])},
         interval="interval" in flags,
+        size=each.get("size", 0),
     )
+
+
+def _is_dynamic(kind: str, each: dict[str, Any]) -> bool:
+    """nft 1.0.6 does not show the flag "dynamic". Of nvid's own, all sets are, and those maps whose
+    elements end by themselves."""
+    return "size" in each and (kind == "set" or "timeout" in each)
 
 
 def _dynamic(each: dict[str, Any]) -> Dynamic:

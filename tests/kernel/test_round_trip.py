@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from nvid.configuration.types import Configuration
+from nvid.desired.ruleset.model import LEAST_ROOM
 from nvid.transaction import as_observed
 from tests import samples
 from tests.effort import examples
@@ -58,6 +59,18 @@ def test_a_reload_ends_where_a_start_would(router: Router, before: str, after: s
     router.converge(samples.SAMPLES[before])
     router.converge(samples.SAMPLES[after])
     assert lines(router.missing(samples.SAMPLES[after]).lines()) == []
+
+
+def test_a_map_that_is_outgrown_is_made_anew(router: Router) -> None:
+    """The kernel refuses elements that a map has no room for."""
+    for count in (10, LEAST_ROOM + 1, LEAST_ROOM - 1):
+        text = f'{samples.UPLINKS}[nvi.nvi0]\ninterfaces = ["lan0", "wan0"]\n' + "".join(
+            f'[[nvi.nvi0.static]]\nlocal = "10.9.{n >> 8}.{n & 255}"\n'
+            f'global = "100.64.{n >> 8}.{n & 255}"\n'
+            for n in range(count)
+        )
+        router.converge(text)
+        assert lines(router.missing(text).lines()) == []
 
 
 @settings(

@@ -29,6 +29,9 @@ def needs_encoding(text: str) -> bool:
     return _NEEDS_ENCODING.search(text) is not None
 
 
+LEAST_ROOM = 1024
+"""Elements that every map has room for: 16 KiB of buckets."""
+
 NUMBER = "integer"
 """The type of a key that nftables has no name for, such as a conntrack zone: it is declared by the
 expression that is looked up, and shown as this."""
@@ -72,7 +75,9 @@ class Map:
     key is a ``NUMBER``, ``expression`` says what is looked up.
 
     An interval map takes ranges and prefixes as keys; the kernel keeps it as a tree, so one more
-    element costs a look at all of them: host entries belong into maps without intervals.
+    element costs a look at all of them: host entries belong into maps without intervals. Any other
+    has a size, because the kernel is faster with a table that need not grow (nft_hash against
+    nft_rhash in net/netfilter/nft_set_hash.c). ``size``: of a map in the kernel; 0 for none.
     """
 
     name: str
@@ -81,6 +86,12 @@ class Map:
     elements: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     interval: bool = False
     expression: str = field(default="", compare=False)
+    size: int = field(default=0, compare=False)
+
+    @property
+    def room(self) -> int:
+        """The size to make it with: with as much again, a map is seldom outgrown."""
+        return max(LEAST_ROOM, 2 << max(1, len(self.elements)).bit_length())
 
     @property
     def kind(self) -> tuple[str, str, bool]:
@@ -90,10 +101,10 @@ class Map:
     @property
     def declaration(self) -> str:
         """All but the elements, as nft reads it."""
-        flags = "; flags interval" if self.interval else ""
+        more = "; flags interval" if self.interval else f"; size {self.room}"
         if self.expression:
-            return f"typeof {self.expression} : {self.value}{flags}"
-        return f"type {self.key} : {self.value}{flags}"
+            return f"typeof {self.expression} : {self.value}{more}"
+        return f"type {self.key} : {self.value}{more}"
 
 
 @dataclass(frozen=True, slots=True)
