@@ -158,6 +158,25 @@ def stopped(site: Site) -> Iterator[None]:
         os.kill(site.nvid.pid, signal.SIGCONT)
 
 
+def dropped_as_wrong_uplink(site: Site) -> int:
+    shown = site.router.run("nft", "list", "counter", "inet", "nvid", "dropped_wrong_uplink").stdout
+    return int(shown.split("packets")[1].split()[0])
+
+
+class TestTheNetworkOfAClient:
+    def test_that_is_gone_gets_no_replies_by_a_provider(self, translating: Site) -> None:
+        """Main's default route would send them to isp2, untranslated."""
+        site = translating
+        network, device = ("10.1.0.0/24", "dev", "lan0"), ("proto", "kernel", "scope", "link")
+        with established(site), stopped(site):
+            before = dropped_as_wrong_uplink(site)
+            site.router.ip("route", "delete", *network)
+            with site.capture(site.isp2, "wan", f"dst host {IPV4.client}") as seen:
+                wait_until(lambda: dropped_as_wrong_uplink(site) > before + 1)
+                assert seen() == []
+            site.router.ip("route", "add", *network, *device, "src", IPV4.router[0])
+
+
 class TestAPacketInTheMiddle:
     """The ruleset is flushed while a packet is between prerouting and postrouting."""
 
