@@ -20,6 +20,7 @@ from nvid.configuration.values import Listen
 from nvid.daemon.status import Status
 from nvid.desired.ruleset.identity import Counted
 from nvid.errors import NvidError
+from nvid.kernel.conntrack import FlowTable
 
 PORTS_PER_ADDRESS = 64512
 """Ports 1024 to 65535."""
@@ -50,7 +51,7 @@ class Snapshot:
     repairs: dict[str, int] = field(default_factory=dict)
     reload_successful: bool = True
     reload_at: float = 0.0
-    conntrack: tuple[int, int] | None = None
+    conntrack: FlowTable | None = None
     log_records_lost: int = 0
 
 
@@ -214,14 +215,23 @@ def _configuration(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _conntrack(snapshot: Snapshot) -> Iterator[Metric]:
-    if snapshot.conntrack is None:
+    table = snapshot.conntrack
+    if table is None:
         return
     entries = _gauge("nvid_conntrack_entries", "Flows in the kernel's table, anybody's.")
-    entries.add_metric((), snapshot.conntrack[0])
+    entries.add_metric((), table.entries)
     yield entries
     limit = _gauge("nvid_conntrack_limit", "The most flows that the table may hold.")
-    limit.add_metric((), snapshot.conntrack[1])
+    limit.add_metric((), table.limit)
     yield limit
+    for name, text, number in (
+        ("refused_packets", "Packets that conntrack dropped: no room, or a clash.", table.refused),
+        ("displaced", "Flows without an answer, ended to make room.", table.displaced),
+        ("clashed", "Flows that became like another one.", table.clashed),
+    ):
+        family = _counter(f"nvid_conntrack_{name}", text)
+        family.add_metric((), number)
+        yield family
 
 
 class MetricsServer:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from nvid import __version__
 from nvid.configuration import Loaded
 from nvid.configuration.types import Configuration, Daemon, Nvi
+from nvid.daemon.fullness import Fullness
 from nvid.daemon.metrics import Pool, Snapshot
 from nvid.daemon.status import (
     ConfigStatus,
@@ -60,6 +61,7 @@ class History:
     last_seconds: float = 0.0
     metrics_problem: str | None = None
     checks_problem: str | None = None
+    fullness: Fullness = field(default_factory=Fullness)
     removed: bool = False
     crashed: bool = False
     confirm_deadline: float | None = None
@@ -141,7 +143,12 @@ def status(loaded: Loaded, last: Round | None, history: History, usage: Usage) -
 
 
 def _problems(last: Round | None, history: History, usage: Usage) -> list[str]:
-    own = (history.metrics_problem, history.checks_problem, usage.problem)
+    own = (
+        history.metrics_problem,
+        history.checks_problem,
+        history.fullness.problem,
+        usage.problem,
+    )
     found = [each for each in own if each is not None]
     if last is not None:
         errors = (last.error, last.announce_error, last.state_error)

@@ -21,6 +21,7 @@ from nvid import names
 from nvid.daemon import notify, report
 from nvid.daemon.checks import Checks
 from nvid.daemon.control import ControlServer
+from nvid.daemon.fullness import INTERVAL
 from nvid.daemon.metrics import MetricsServer, Snapshot
 from nvid.daemon.pace import Pace
 from nvid.daemon.records import TranslationRecords
@@ -31,6 +32,7 @@ from nvid.daemon.translations import Filter, Flows, Translation
 from nvid.daemon.usage import UsageReader
 from nvid.desired.ruleset.account import labels_of
 from nvid.errors import NotPermitted, NvidError
+from nvid.kernel import conntrack
 from nvid.kernel.events import EVERYTHING, ROUTING, Event, Watch
 from nvid.known import known_reconciler
 from nvid.reconcile import Round
@@ -96,6 +98,7 @@ class Service(Reloads):
             log.info("running", config=str(self._path), status=headline(self._status()))
             self._start(self._keep())
             self._start(self._feed_watchdog())
+            self._start(self._watch_flow_table())
             await self._stop.wait()
             return await self._end()
         finally:
@@ -307,6 +310,17 @@ class Service(Reloads):
         return report.snapshot(
             self._loaded.configuration, self._status(), self._history, self._usage.latest
         )
+
+    async def _watch_flow_table(self) -> None:
+        fullness, loop = self._history.fullness, asyncio.get_running_loop()
+        while True:
+            table = await loop.run_in_executor(None, conntrack.flow_table)
+            if fullness.note(table) and table is not None:
+                if fullness.problem is not None:
+                    log.warning(fullness.problem, refused_packets_total=table.refused)
+                else:
+                    log.info("the flow table has room again", entries=table.entries)
+            await asyncio.sleep(INTERVAL)
 
     async def _feed_watchdog(self) -> None:
         interval = notify.watchdog_interval()

@@ -37,7 +37,7 @@ class Usage:
     flows: Mapping[str, int] | None = None
     pools: Mapping[str, int] = field(default_factory=dict)
     counters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    conntrack: tuple[int, int] | None = None
+    conntrack: conntrack.FlowTable | None = None
     numbers: Numbers = field(default_factory=Numbers)
     tenants: Mapping[str, int] | None = None
     problem: str | None = None
@@ -122,7 +122,7 @@ def _count(
         {name: found.by_label[bit] if several else found.flows for name, bit in bits.items()},
         {snat.key_path: n for (_, snat, _), n in zip(pools, found.by_pool, strict=True)},
         counters,
-        conntrack.count(),
+        conntrack.flow_table(),
         numbers,
         {name: found.by_lane[lane] for name, lane in lanes.items()},
     )

@@ -26,12 +26,13 @@ from nvid.kernel import nfnetlink, requests, wire
 COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 
-_CT_GET, _CT_DELETE = nfnetlink.of_conntrack(1), nfnetlink.of_conntrack(2)
+_CT_GET, _CT_DELETE, _CT_STATISTICS = (nfnetlink.of_conntrack(kind) for kind in (1, 2, 4))
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_MARK = 1, 2, 8
 _CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY = 9, 10
 _CTA_ZONE, _CTA_TIMESTAMP, _CTA_MARK_MASK, _CTA_LABELS = 18, 20, 21, 22
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO, _CTA_TUPLE_ZONE = 1, 2, 3
 _NESTED = 0x8000
+_STATS_INSERT_FAILED, _STATS_DROP, _STATS_EARLY_DROP = 9, 10, 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,37 @@ class MarkFilter:
     mask: int
 
 
-def count() -> tuple[int, int] | None:
-    """How many entries there are, and the most there may be; None without conntrack."""
+@dataclass(frozen=True, slots=True)
+class FlowTable:
+    """The table of all flows. ``limit`` is the most that it may hold, 0 for no limit. The others
+    count since the network namespace began (nf_conntrack_core.c).
+
+    ``refused``: packets that conntrack dropped, because the table was full, or because of two
+    flows that cannot be told apart. ``displaced``: flows without an answer that the kernel ended to
+    make room. ``clashed``: flows that became like another one before they were in the table.
+    """
+
+    entries: int
+    limit: int
+    refused: int = 0
+    displaced: int = 0
+    clashed: int = 0
+
+
+def flow_table() -> FlowTable | None:
+    """How full the table is; None without conntrack. Costs the same whatever is in it."""
     try:
-        return int(COUNT.read_text()), int(LIMIT.read_text())
+        entries, limit = int(COUNT.read_text()), int(LIMIT.read_text())
     except FileNotFoundError:
         return None
+    totals = dict.fromkeys((_STATS_DROP, _STATS_EARLY_DROP, _STATS_INSERT_FAILED), 0)
+    with nfnetlink.refusing("conntrack"), nfnetlink.connected() as sock:
+        # One message for each processor.
+        for _, data in nfnetlink.dump(sock, _CT_STATISTICS, socket.AF_UNSPEC, b""):
+            found = wire.attributes(data)
+            for kind in totals:
+                totals[kind] += _number(found, kind)
+    return FlowTable(entries, limit, *totals.values())
 
 
 def flows(wanted: MarkFilter) -> Iterator[Flow]:

@@ -27,6 +27,7 @@ from nvid.daemon.status import (
 )
 from nvid.desired.ruleset.identity import Counted
 from nvid.errors import NvidError
+from nvid.kernel.conntrack import FlowTable
 
 LABEL = '10.1.0.2=198.51.100.10 "quoted" \\ back\nline'
 SNAPSHOT = Snapshot(
@@ -50,7 +51,7 @@ SNAPSHOT = Snapshot(
     repairs={"route": 2, "rule": 0},
     reload_successful=False,
     reload_at=1234.5,
-    conntrack=(17, 1000),
+    conntrack=FlowTable(17, 1000, refused=4, displaced=5, clashed=6),
     log_records_lost=6,
 )
 
@@ -131,6 +132,9 @@ def samples(text: str) -> Scraped:
         ("nvid_config_last_reload_timestamp_seconds", {}, 1234.5),
         ("nvid_conntrack_entries", {}, 17),
         ("nvid_conntrack_limit", {}, 1000),
+        ("nvid_conntrack_refused_packets_total", {}, 4),
+        ("nvid_conntrack_displaced_total", {}, 5),
+        ("nvid_conntrack_clashed_total", {}, 6),
         ("nvid_dropped_packets_total", {"reason": "stray"}, 4),
         ("nvid_log_records_lost_total", {}, 6),
     ],

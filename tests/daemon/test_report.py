@@ -15,6 +15,7 @@ from nvid.daemon.report import History, Line
 from nvid.daemon.status import Status, first_problem, headline
 from nvid.daemon.usage import Usage
 from nvid.desired.numbers import Numbers
+from nvid.kernel.conntrack import FlowTable
 from nvid.reconcile import Round
 from tests import samples
 
@@ -190,7 +191,7 @@ class TestHeadline:
 
 def test_a_snapshot_names_the_counters_of_everything(loaded: Loaded) -> None:
     numbers = Numbers({"isp1": 1, "isp2": 2}, {"nvi0": 3})
-    usage = Usage({"nvi0": 1}, {}, {"nvi_3_original": (1, 2)}, (10, 100), numbers)
+    usage = Usage({"nvi0": 1}, {}, {"nvi_3_original": (1, 2)}, FlowTable(10, 100), numbers)
     found = report.snapshot(loaded.configuration, status(loaded, a_round()), history(), usage)
     assert found.nvi_counters == (
         ("nvi_3_original", "nvi0", "original"),
@@ -199,4 +200,4 @@ def test_a_snapshot_names_the_counters_of_everything(loaded: Loaded) -> None:
     assert {each.kind for each in found.translations} == {"static", "dnat", "snat"}
     assert len({each.label for each in found.translations}) == 14
     assert {pool.addresses for pool in found.pools} == {1, 29}
-    assert found.conntrack == (10, 100)
+    assert found.conntrack == FlowTable(10, 100)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.lab.namespaces import Namespace
 from tests.lab.processes import CommandFailed, end_processes
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import PATIENCE, wait_until
 
 EXECUTABLE = Path(__file__).parents[2] / ".venv" / "bin" / "nvid"
 METRICS = "127.0.0.1:9477"
@@ -130,7 +130,7 @@ class Nvid:
         if process is None:
             raise RuntimeError("nvid was not started")
         process.send_signal(number)
-        status = process.wait(timeout)
+        status = process.wait(timeout * PATIENCE)
         end_processes([process])
         return status
 

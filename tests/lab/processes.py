@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterable
 from typing import IO
 
+from tests.lab.waiting import PATIENCE
+
 # A program that has not ended this many seconds after TERM gets KILL.
-_PATIENCE = 3.0
+_GRACE = 3.0 * PATIENCE
 
 
 class CommandFailed(subprocess.CalledProcessError):
@@ -23,9 +25,13 @@ class CommandFailed(subprocess.CalledProcessError):
 def run_here(
     *argv: str, check: bool = True, input: str | None = None, timeout: float = 20
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program in the namespace of the tests themselves; text in, text out."""
+    """Run a program in the namespace of the tests themselves; text in, text out.
+
+    `timeout` is in seconds, times PATIENCE.
+    """
+    patience = timeout * PATIENCE
     done = subprocess.run(
-        argv, check=False, input=input, timeout=timeout, capture_output=True, text=True
+        argv, check=False, input=input, timeout=patience, capture_output=True, text=True
     )
     if check and done.returncode != 0:
         raise CommandFailed(done.returncode, done.args, done.stdout, done.stderr)
@@ -39,7 +45,7 @@ def end_processes(processes: Iterable[subprocess.Popen[str]]) -> None:
         process.terminate()
         # A stopped process acts on TERM only when it goes on.
         process.send_signal(signal.SIGCONT)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _GRACE
     for process in running:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+PATIENCE = float(os.environ.get("NVID_TEST_PATIENCE", "1"))
+"""How many times longer than usual something may take: in an emulated processor everything does.
+Only what would be an error is waited for longer; no test looks at the time it took."""
 
 _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.05
@@ -18,8 +23,10 @@ def wait_until(condition: Callable[[], T], timeout: float = 10, message: str = "
     An AssertionError raised by `condition` counts as "not yet"; the last one is shown when the
     time is up. Any other exception ends the wait.
 
-    `timeout` is in seconds. Raises TimeoutError with `message` and the last thing seen.
+    `timeout` is in seconds, times PATIENCE. Raises TimeoutError with `message` and the last thing
+    seen.
     """
+    timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     pause = _FIRST_PAUSE
     while True:

@@ -121,7 +121,8 @@ _GUEST = (("10.{}.0.1/24", "10.{}.0.2/24"), ("fd00:{}::1/64", "fd00:{}::2/64"))
 class Site:
     """TwoUplinks with a second LAN, providers that drop what is not their own, and nvid.
 
-    `path` and `backend` are written into every configuration that `use` makes.
+    `path` and `backend` are written into every configuration that `use` makes; `tenants` are the
+    tables of the tenants that are plugged in, if any, `daemon` is the table of that name.
     """
 
     def __init__(
@@ -130,6 +131,8 @@ class Site:
         self.lab = lab
         self.path = "first-packet"
         self.backend = "veth"
+        self.tenants = ""
+        self.daemon = ""
         self.network: TwoUplinks = two_uplinks(
             lab, default_route=default_route, forwarding=forwarding
         )
@@ -186,7 +189,7 @@ class Site:
         """A whole configuration with one NVI, nvi0; `keys` are further keys of it."""
         quoted = ", ".join(f'"{interface}"' for interface in interfaces)
         return (
-            f"{uplinks}\n[nvi.nvi0]\ninterfaces = [{quoted}]\n"
+            f"{self.daemon}{uplinks}\n[nvi.nvi0]\ninterfaces = [{quoted}]\n"
             f'path = "{self.path}"\nbackend = "{self.backend}"\n{keys}\n{entries}'
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -121,11 +121,14 @@ def behind(family: Family) -> str:
     return BEHIND[family.version == 6]
 
 
-def plug_in(site: Site, interface: str, name: str) -> Tenant:
-    """A tenant with a host and, behind it as a router, one more network."""
+def plug_in(site: Site, interface: str, name: str, vrf: str | None = None) -> Tenant:
+    """A tenant with a host and, behind it as a router, one more network. Its interface belongs to
+    `vrf` if that is given."""
     lab, router = site.lab, site.router
     tenant, inner = lab.namespace(name), lab.namespace(f"{name}-inner")
     lab.link(router, interface, tenant, "eth0")
+    if vrf is not None:
+        router.ip("link", "set", interface, "master", vrf)
     lab.link(tenant, "eth1", inner, "eth0")
     for ours, theirs, near, far in (
         ("10.1.0.1/24", "10.1.0.2/24", "10.9.0.1/24", "10.9.0.2/24"),
@@ -151,14 +154,25 @@ def plug_in(site: Site, interface: str, name: str) -> Tenant:
 @pytest.fixture(scope="module")
 def tenants(ground: Site) -> tuple[Tenant, Tenant]:
     """Red behind ten0, blue behind ten1."""
+    ground.tenants = TENANTS
+    serve_everybody(ground)
+    made = plug_in(ground, "ten0", "red"), plug_in(ground, "ten1", "blue")
+    observe_hosts(ground, made)
+    return made
+
+
+def serve_everybody(ground: Site) -> None:
+    """The server has the addresses of SERVERS and COMMON."""
     for number in (11, 12, 13):
         ground.server.address("lo", f"198.18.0.{number}/32")
         ground.server.address("lo", f"2001:db8:f::{number}/128")
-    made = plug_in(ground, "ten0", "red"), plug_in(ground, "ten1", "blue")
-    for tenant in made:
+
+
+def observe_hosts(ground: Site, tenants: Iterable[Tenant]) -> None:
+    """Observers at all hosts of the tenants."""
+    for tenant in tenants:
         ground.observe(tenant.host)
         ground.observe(tenant.inner)
-    return made
 
 
 @pytest.fixture
@@ -179,11 +193,11 @@ def _watched(tenant: Tenant) -> Iterator[Tenant]:
     assert tenant.foreign.packets() == before, tenant.foreign.seen()
 
 
-def use(site: Site, entries: str = SNATS, tenants: str = TENANTS, keys: str = "") -> None:
-    """Tenants, both uplinks, and the interfaces of all."""
+def use(site: Site, entries: str = SNATS, tenants: str | None = None, keys: str = "") -> None:
+    """Tenants (those of the site, if not told), both uplinks, and the interfaces of all."""
     site.use(
         entries,
-        uplinks=ISP1_PREFERRED + tenants,
+        uplinks=ISP1_PREFERRED + (site.tenants if tenants is None else tenants),
         interfaces=(*INTERFACES, "ten0", "ten1"),
         keys=keys,
     )

@@ -30,7 +30,7 @@ _ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 # What an installation puts at /usr/bin/nvid: the entry point, on the interpreter of the
 # environment that scripts/setup made. The path of the checkout is a line here because the one
 # in the environment's .pth file is that of the world outside.
-_EXECUTABLE = f"""#!{MOUNTED_CHECKOUT}/.venv/bin/python3
+EXECUTABLE = f"""#!{MOUNTED_CHECKOUT}/.venv/bin/python3
 import sys
 sys.path.insert(0, {MOUNTED_CHECKOUT!r})
 from nvid.client.main import main
@@ -129,7 +129,7 @@ class Machine:
 
     def install_nvid(self) -> None:
         """Put nvid where its package would: /usr/bin/nvid, the units, and their user."""
-        self.write("/usr/bin/nvid", _EXECUTABLE, mode=0o755)
+        self.write("/usr/bin/nvid", EXECUTABLE, mode=0o755)
         source = CHECKOUT / "systemd"
         for unit in ("nvid.service", "nvid-rollback.service", "nvid-rollback.path"):
             self.write(f"/usr/lib/systemd/system/{unit}", (source / unit).read_text())

@@ -52,11 +52,18 @@ def root_file_system() -> Path:
     Raises CalledProcessError if debootstrap fails; what it said is in the log beside it.
     """
     directory = CACHE / f"root-{_recipe()}"
-    with _lock("making", fcntl.LOCK_EX):
+    with exclusive("making"):
         if not directory.exists():
             _make(directory)
         _remove_others(directory)
     return directory
+
+
+@contextlib.contextmanager
+def exclusive(name: str) -> Iterator[None]:
+    """Nobody else makes what goes by this name in CACHE meanwhile."""
+    with _lock(name, fcntl.LOCK_EX):
+        yield
 
 
 @contextlib.contextmanager

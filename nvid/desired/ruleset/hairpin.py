@@ -9,6 +9,7 @@ from nvid.desired.ruleset.model import Map
 from nvid.desired.ruleset.words import ADDRESS, IP, Plan
 from nvid.desired.tenants import TenantState
 from nvid.desired.uplinks import FAMILIES
+from nvid.machine import Interface
 
 
 def hairpins(
@@ -30,7 +31,7 @@ def hairpins(
     for family in FAMILIES:
         ip, address = IP[family], ADDRESS[family]
         elements = {
-            f"{interface.name} . {each.interface.network}": str(each.address)
+            f"{_arrival(interface, tenant)} . {each.interface.network}": str(each.address)
             for interface in interfaces
             for each in reversed(interface.addresses)
             if each.address.version == family
@@ -42,3 +43,9 @@ def hairpins(
             name = f"hairpin_{space}_ip{family}"
             rule = f"{here}ct status dnat snat {ip} to iifname . {ip} daddr map @{name}"
             yield rule, Map(name, f"ifname . {address}", address, elements, interval=True)
+
+
+def _arrival(interface: Interface, tenant: TenantState | None) -> str:
+    """What the kernel calls the interface of what came in there, once that has been routed: a
+    packet for a VRF came out of the VRF (drivers/net/vrf.c, vrf_l3_rcv)."""
+    return interface.name if tenant is None or tenant.vrf is None else tenant.vrf
