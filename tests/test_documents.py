@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import nvid
 from nvid.client.call import CallRefused, call
+from nvid.configuration import load
 from nvid.configuration.types import Daemon
 from nvid.daemon import control
 from nvid.desired.ruleset.drops import DROPS
@@ -76,6 +77,11 @@ def network(lab: Lab) -> TwoUplinks:
 @pytest.fixture
 def daemon(network: TwoUplinks, tmp_path: Path) -> Nvid:
     return Nvid(network.router, EXAMPLE.read_text() + ANY_METRIC, tmp_path).start()
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLE.parent.glob("*.toml")), ids=name)
+def test_examples_are_right(file: Path) -> None:
+    assert load(file).configuration.nvis
 
 
 # All documents

@@ -25,7 +25,7 @@ CACHE = Path("/var/cache/nvid-tests")
 PACKAGES = (
     *("systemd", "systemd-sysv", "procps", "iproute2"),
     *("python3", "python3-nftables", "python3-systemd", "nftables"),
-    *("conntrack", "curl", "iputils-ping"),
+    *("conntrack", "curl", "iputils-ping", "tcpdump"),
 )
 
 # Units of a fresh system that only take time here, or would change the network of the lab.
