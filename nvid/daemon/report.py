@@ -197,7 +197,7 @@ def _tenants(last: Round | None, usage: Usage) -> list[TenantStatus]:
     return [
         TenantStatus(
             each.name,
-            [interface.name for interface in each.interfaces],
+            [interface.name for interface in each.members],
             "up" if each.up else "down",
             each.reason,
             None if usage.tenants is None else usage.tenants.get(each.name, 0),

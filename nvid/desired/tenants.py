@@ -18,7 +18,8 @@ from nvid.names import LANES_IN_GROUP, RuleOffset
 @dataclass(frozen=True, slots=True)
 class TenantState:
     """One tenant now. ``patterns`` are what the configuration says, ``interfaces`` those that
-    exist. ``lane`` is also the conntrack zone of the tenant's addresses.
+    exist, each with the VRF if there is one. ``lane`` is also the conntrack zone of the tenant's
+    addresses.
 
     ``table`` is a routing table of nvid's own, or that of the tenant's VRF, which nvid only reads:
     None while there is no such VRF. ``reason`` says in words why the tenant is not up.
@@ -37,6 +38,11 @@ class TenantState:
     def up(self) -> bool:
         """Whether packets can reach the tenant."""
         return not self.reason
+
+    @property
+    def members(self) -> tuple[Interface, ...]:
+        """The interfaces but the VRF itself."""
+        return tuple(each for each in self.interfaces if each.name != self.vrf)
 
     def addresses(self, family: Family) -> Iterator[tuple[str, IPv4Interface | IPv6Interface]]:
         """The router's own addresses in the tenant, with the interface of each."""
@@ -68,7 +74,8 @@ def _state(daemon: Daemon, tenant: Tenant, machine: Machine, lane: int) -> Tenan
     patterns = (*tenant.interfaces, *devices)
     interfaces = machine.enabled(patterns)
     table: int | None = tenant_table(daemon, lane)
-    reason = "" if any(each.up for each in interfaces) else "none of its interfaces is up"
+    members_up = any(each.up for each in interfaces if each.name != tenant.vrf)
+    reason = "" if members_up else "none of its interfaces is up"
     if tenant.vrf is not None:
         vrf = machine.interface(tenant.vrf)
         table = None if vrf is None else vrf.vrf_table

@@ -123,3 +123,21 @@ def test_a_vrf_has_its_own_table() -> None:
     assert wanted.ruleset is not None
     zones = next(each for each in wanted.ruleset.maps if each.name == "tenant_zones")
     assert set(zones.elements) == {"ten0", "vrf-red"}
+    assert [each.name for each in wanted.tenants[0].members] == ["ten0"]
+
+
+def test_a_vrf_that_is_up_is_no_interface_that_is_up() -> None:
+    text = "[daemon]\nrule_priority = 800\n" + tenants(1, 'vrf = "vrf-red"\n')
+    vrf = replace(Interface("vrf-red", 90, up=True, carrier=True), vrf_table=1010)
+    alone = samples.desired(text, samples.with_interfaces(vrf))
+    assert [each.reason for each in alone.tenants] == ["none of its interfaces is up"]
+
+
+def test_what_goes_back_to_a_vrf_came_out_of_the_vrf() -> None:
+    text = "[daemon]\nrule_priority = 800\n" + tenants(1, 'vrf = "vrf-red"\n')
+    vrf = replace(Interface("vrf-red", 90, up=True, carrier=True), vrf_table=1010)
+    there = samples.with_interfaces(vrf, *machine(1, "10.7.0.1/24").interfaces)
+    ruleset = samples.desired(text, there).ruleset
+    assert ruleset is not None
+    (hairpin,) = [each for each in ruleset.maps if each.name.startswith("hairpin_1_16_ip4")]
+    assert [key.split(" . ")[0] for key in hairpin.elements] == ["vrf-red"]
