@@ -312,15 +312,24 @@ class Service(Reloads):
         )
 
     async def _watch_flow_table(self) -> None:
-        fullness, loop = self._history.fullness, asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         while True:
-            table = await loop.run_in_executor(None, conntrack.flow_table)
-            if fullness.note(table) and table is not None:
-                if fullness.problem is not None:
-                    log.warning(fullness.problem, refused_packets_total=table.refused)
-                else:
-                    log.info("the flow table has room again", entries=table.entries)
+            try:
+                table = await loop.run_in_executor(None, conntrack.flow_table)
+            except (NvidError, OSError) as error:
+                # The numbers that are read when somebody asks tell it in the status.
+                log.debug("no look at the flow table", reason=str(error))
+            else:
+                self._say_fullness(table)
             await asyncio.sleep(INTERVAL)
+
+    def _say_fullness(self, table: conntrack.FlowTable | None) -> None:
+        fullness = self._history.fullness
+        if fullness.note(table) and table is not None:
+            if fullness.problem is not None:
+                log.warning(fullness.problem, refused_packets_total=table.refused)
+            else:
+                log.info("the flow table has room again", entries=table.entries)
 
     async def _feed_watchdog(self) -> None:
         interval = notify.watchdog_interval()
