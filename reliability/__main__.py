@@ -11,14 +11,14 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from reliability import endurance, faults, page
+from reliability import endurance, faults, inputs, page
 from reliability.accidents import HEARD, UNHEARD
 from reliability.bench import Bench, Outcome
 from reliability.launcher import STEPS
 from tests.lab import Lab
 
 T = TypeVar("T")
-PARTS = ("accidents", "faults", "deaths", "reloads", "flaps")
+PARTS = ("deaths", "reloads", "flaps", "inputs", "accidents", "faults")
 
 
 def main() -> int:
@@ -32,18 +32,20 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     found = page.Findings(today)
-    if "accidents" in options.only:
-        _accidents(options, found)
-    if "faults" in options.only:
-        _faults(found)
     for what, work in (
         ("deaths", lambda bench: endurance.deaths(bench, options.deaths, options.seed)),
         ("reloads", lambda bench: endurance.reloads(bench, options.reloads)),
         ("flaps", lambda bench: endurance.flaps(bench, options.flaps)),
     ):
         if what in options.only:
-            found.endured.append(_with_bench(work))
-            print(f"{what}: {found.endured[-1]}", flush=True)
+            _endured(found, _with_bench(work))
+    if "inputs" in options.only:
+        for target in inputs.TARGETS:
+            _endured(found, inputs.fuzz(target, options.fuzz))
+    if "accidents" in options.only:
+        _accidents(options, found)
+    if "faults" in options.only:
+        _faults(found)
     print(f"\n{page.figures(found)}")
     if options.write:
         page.write(found)
@@ -58,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--deaths", type=int, help="kills at random moments (300)")
     parser.add_argument("--reloads", type=int, help="rounds of reloading (10000)")
     parser.add_argument("--flaps", type=int, help="flaps of a provider's interface (1000)")
+    parser.add_argument("--fuzz", type=int, metavar="SECONDS", help="of each kind of input (120)")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     options = parser.parse_args()
@@ -66,10 +69,16 @@ def _options() -> argparse.Namespace:
         ("deaths", 300, 12),
         ("reloads", 10_000, 100),
         ("flaps", 1000, 50),
+        ("fuzz", 120, 10),
     ):
         if getattr(options, name) is None:
             setattr(options, name, quick if options.quick else whole)
     return options
+
+
+def _endured(found: page.Findings, done: endurance.Endured) -> None:
+    found.endured.append(done)
+    print(done, flush=True)
 
 
 def _with_bench(work: Callable[[Bench], T]) -> T:

@@ -24,13 +24,13 @@ MOST_GROWTH = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Endured:
-    """Rounds of something; ``growth`` in octets of resident memory, ``descriptors`` more than
-    before; ``problems`` in words."""
+    """Rounds of something; ``growth`` in octets of resident memory and ``descriptors`` more than
+    before, where one process has lived through all of it; ``problems`` in words."""
 
     what: str
     rounds: int
     seconds: float
-    growth: int = 0
+    growth: int | None = None
     descriptors: int = 0
     problems: tuple[str, ...] = ()
 

@@ -59,13 +59,11 @@ def _lines(found: Findings) -> Iterator[str]:
     yield f"| faults injected | {len(found.faults)} |"
     yield f"| of them survived | {sum(not each.problems for each in found.faults)} |"
     for each in found.endured:
-        growth = (
-            ""
-            if each.what == "deaths"
-            else (f", memory {each.growth / 1024:+.0f} KiB, descriptors {each.descriptors:+d}")
-        )
-        well = "as before" if not each.problems else "NOT as before"
-        yield f"| {each.what} | {each.rounds} in {each.seconds:.0f} s, all {well}{growth} |"
+        growth = ""
+        if each.growth is not None:
+            growth = f", memory {each.growth / 1024:+.0f} KiB, descriptors {each.descriptors:+d}"
+        well = "all well" if not each.problems else "NOT all well"
+        yield f"| {each.what} | {each.rounds} in {each.seconds:.0f} s, {well}{growth} |"
     if found.accidents:
         yield ""
         yield "| accident | times | worst time to repair |"
