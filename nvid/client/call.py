@@ -70,4 +70,6 @@ def _why(path: str, error: Exception) -> str:
         return f"no permission to reach the daemon at {path}"
     if isinstance(error, TimeoutError):
         return f"the daemon at {path} does not answer; see its log: journalctl -u nvid"
-    return f"no nvid daemon answers at {path}; start it with: systemctl start nvid"
+    if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+        return f"no nvid daemon answers at {path}; start it with: systemctl start nvid"
+    return f"the daemon at {path} broke off ({error}); see its log: journalctl -u nvid"

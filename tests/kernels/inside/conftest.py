@@ -19,8 +19,8 @@ from tests.path.test_tenants import Tenant, observe_hosts, plug_in, serve_everyb
 __all__ = ["family", "path", "pytest_pyfunc_call", "site"]
 
 
-_USUAL = (("first-packet", "IPv4"), ("every-packet", "IPv6"))
-"""The pairs of path and family that are tried where time counts: each of both, once."""
+_USUAL = (("first-packet", "IPv4", "tcp"), ("every-packet", "IPv6", "udp"))
+"""Path, family and protocol as they are tried where time counts: each once."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,7 +33,9 @@ def _is_usual(item: pytest.Item) -> bool:
     params = getattr(getattr(item, "callspec", None), "params", {})
     if "path" not in params or "family" not in params:
         return True
-    return (params["path"], f"IPv{params['family'].version}") in _USUAL
+    family = f"IPv{params['family'].version}"
+    protocols = [params["protocol"]] if "protocol" in params else ["tcp", "udp"]
+    return any((params["path"], family, each) in _USUAL for each in protocols)
 
 
 @pytest.fixture(params=["veth"])

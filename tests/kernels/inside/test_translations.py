@@ -1,12 +1,11 @@
-"""static, snat and dnat of tests/path, over lo: the data path with the most of the kernel in it."""
+"""static and dnat of tests/path, over lo: the data path with the most of the kernel in it."""
 
 import pytest
 
 from tests.path.test_dnat import test_to_an_address_and_port
-from tests.path.test_snat import test_to_a_prefix
 from tests.path.test_static import TestAddress as Address
 
-__all__ = ["TestStatic", "test_to_a_prefix", "test_to_an_address_and_port"]
+__all__ = ["TestStatic", "test_to_an_address_and_port"]
 
 
 @pytest.fixture(params=["loopback"])
@@ -16,7 +15,6 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 class TestStatic:
-    """Two of the tests of one address."""
+    """One of the tests of one address."""
 
-    test_goes_out = Address.test_goes_out_by_tcp_udp_and_icmp
     test_comes_in = Address.test_comes_in_by_tcp_udp_and_icmp

@@ -6,7 +6,6 @@ from tests.path.test_tenants import (
     test_a_tenant_is_reached_by_its_global_address,
     test_from_tenant_to_tenant,
     test_one_address_and_port_in_each_tenant_at_once,
-    test_without_an_entry_nothing_leaves_a_tenant,
 )
 
 __all__ = [
@@ -15,5 +14,4 @@ __all__ = [
     "test_a_tenant_is_reached_by_its_global_address",
     "test_from_tenant_to_tenant",
     "test_one_address_and_port_in_each_tenant_at_once",
-    "test_without_an_entry_nothing_leaves_a_tenant",
 ]

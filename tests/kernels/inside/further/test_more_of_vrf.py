@@ -11,6 +11,7 @@ from tests.path.test_tenants import (
     test_only_the_tenant_that_was_asked_may_answer,
     test_to_a_tenant_from_the_address_of_an_uplink,
     test_what_is_inside_stays_inside,
+    test_without_an_entry_nothing_leaves_a_tenant,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "test_only_the_tenant_that_was_asked_may_answer",
     "test_to_a_tenant_from_the_address_of_an_uplink",
     "test_what_is_inside_stays_inside",
+    "test_without_an_entry_nothing_leaves_a_tenant",
 ]
