@@ -1,4 +1,4 @@
-"""Tenants where rp_filter is 2, as systemd sets it: the kernel asks for every source."""
+"""Tenants where rp_filter is 1 or 2, as distributions set it: the kernel asks for every source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-@pytest.fixture(scope="module", params=["2"], ids=lambda each: f"rp_filter {each}")
+@pytest.fixture(scope="module", params=["1", "2"], ids=lambda each: f"rp_filter {each}")
 def rp_filter(request: pytest.FixtureRequest) -> str:
     """The value of "all", of "default", and so of what is plugged in later."""
     return str(request.param)
