@@ -99,7 +99,7 @@ def concerned(
         translated=True,
         bits=_mask(bits[key] for key in _key_paths(before, Dnat) if key in bits),
     )
-    statics = _Sources((entry for entry in gone if isinstance(entry, Static)), spaces)
+    statics = StaticSources((entry for entry in gone if isinstance(entry, Static)), spaces)
     lost = [entry for entry in gone if isinstance(entry, Snat)]
     snats = _Snats(before, lost, frozenset(own), bits, spaces)
     questions = [each for each in (covered, left, statics, snats) if each.matters]
@@ -232,8 +232,9 @@ class _Destinations:
         return not is_of_another and any(flow.reply_source in each for each in entry.targets)
 
 
-class _Sources:
-    """Flows that statics made outwards."""
+class StaticSources:
+    """Flows that statics made outwards; what a question costs does not grow with their number,
+    but of those with ports or of prefixes."""
 
     def __init__(self, entries: Iterable[Static], spaces: Spaces) -> None:
         self._spaces = spaces
@@ -295,7 +296,9 @@ class _Snats:
         self._mapping = [
             entry for entry in gone if entry.is_independent and isinstance(entry.to, Pools)
         ]
-        self._statics = _Sources((static for nvi in before.nvis for static in nvi.statics), spaces)
+        self._statics = StaticSources(
+            (static for nvi in before.nvis for static in nvi.statics), spaces
+        )
         self._destinations = _Destinations(
             (
                 _destination(entry)

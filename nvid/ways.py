@@ -16,7 +16,7 @@ from nvid.desired.ruleset.classify import nvi_label
 from nvid.desired.ruleset.route import chosen
 from nvid.desired.ruleset.words import Plan
 from nvid.desired.uplinks import UplinkState, able, best_there_is, picked, preferred
-from nvid.flows import Flow, Spaces, maker_of
+from nvid.flows import Flow, Spaces, StaticSources, maker_of
 from nvid.matching import route_takes
 
 _ELSEWHERE = 0
@@ -32,6 +32,7 @@ class Ways:
         self._own = own
         self._bits = bits
         self._spaces = Spaces(plan.numbers.tenants)
+        self._statics = {nvi.name: StaticSources(nvi.statics, self._spaces) for nvi in plan.nvis}
 
     def only_by(self, uplink: UplinkState, flow: Flow) -> bool:
         """Whether a flow that left by the uplink would get its lane again, and no other."""
@@ -47,17 +48,11 @@ class Ways:
 
     def _lanes(self, nvi: Nvi, flow: Flow) -> set[int]:
         family: Family = 4 if flow.source.version == 4 else 6
-        to = None if self._is_static(nvi, flow) else self._translated_to(nvi, flow)
+        static = self._statics[nvi.name].concerns(flow)
+        to = None if static else self._translated_to(nvi, flow)
         if to is None:
             return self._by_source(nvi, flow, family)
         return {self._plan.uplink(to.name).lane} if to.name else self._picked(nvi, flow, family)
-
-    @staticmethod
-    def _is_static(nvi: Nvi, flow: Flow) -> bool:
-        return any(
-            flow.source in each.local and flow.reply_destination in each.global_
-            for each in nvi.statics
-        )
 
     def _translated_to(self, nvi: Nvi, flow: Flow) -> UplinkAddress | None:
         maker = maker_of(flow, nvi.snats, self._own, self._bits, self._spaces)
