@@ -25,9 +25,9 @@ from nvid.desired.ruleset.words import (
     FROM_PEER,
     Counting,
     Plan,
+    interface_map,
     set_ct_mark,
     set_fwmark,
-    widest,
 )
 
 AFTER_DNAT = -90
@@ -243,7 +243,8 @@ def _maps(plan: Plan) -> Iterator[Map]:
             if lane <= names.UPLINK_LANES
         },
     )
-    yield interface_map("offer", {nvi: f"goto offer_{plan.number(nvi)}" for nvi in plan.nvis})
+    offers = ((nvi.interfaces, f"goto offer_{plan.number(nvi)}") for nvi in plan.nvis)
+    yield interface_map("offer", offers)
     if plan.uplinks:
         yield Map(
             "own_returns",
@@ -260,17 +261,6 @@ def _maps(plan: Plan) -> Iterator[Map]:
             "verdict",
             {name: f"jump return_{lane}" for name, lane in _first_lanes(plan).items()},
         )
-
-
-def interface_map(name: str, verdicts: dict[Nvi, str]) -> Map:
-    """A map from the interface patterns of NVIs to a verdict for each. Globs stand in it as they
-    are, so that an interface is covered from its first packet on."""
-    elements: dict[str, str] = {}
-    for nvi, verdict in verdicts.items():
-        for pattern in widest(nvi.interfaces):
-            elements.setdefault(pattern.text, verdict)
-    has_globs = any(key.endswith("*") for key in elements)
-    return Map(name, "ifname", "verdict", elements, interval=has_globs)
 
 
 def _first_lanes(plan: Plan) -> dict[str, int]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nvid.configuration.types import Nvi
-from nvid.desired.ruleset.classify import interface_map
 from nvid.desired.ruleset.drops import drop
 from nvid.desired.ruleset.model import Chain, Hook, Map, Ruleset
 from nvid.desired.ruleset.tenants import enters_zone
-from nvid.desired.ruleset.words import FROM_LOOPBACK, FROM_MAIN, FROM_PAIR, Plan
+from nvid.desired.ruleset.words import FROM_LOOPBACK, FROM_MAIN, FROM_PAIR, Plan, interface_map
 
 RAW = -300
 """Before conntrack (-200), the only place for notrack."""
@@ -64,11 +63,11 @@ def _out_of_loopback(plan: Plan) -> Iterator[str]:
 def _maps(plan: Plan) -> Iterator[Map]:
     every = [nvi for nvi in plan.nvis if nvi.path == "every-packet"]
     if every:
-        verdicts = {
-            nvi: f"goto {'adjusted' if _is_adjusted(nvi) else 'enter'}_{plan.number(nvi)}"
-            for nvi in every
-        }
-        yield interface_map("every_packet", verdicts)
+        yield interface_map("every_packet", ((nvi.interfaces, _way_in(plan, nvi)) for nvi in every))
+
+
+def _way_in(plan: Plan, nvi: Nvi) -> str:
+    return f"goto {'adjusted' if _is_adjusted(nvi) else 'enter'}_{plan.number(nvi)}"
 
 
 def _is_adjusted(nvi: Nvi) -> bool:

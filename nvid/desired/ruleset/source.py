@@ -30,13 +30,13 @@ from nvid.desired.ruleset.identity import chain_name
 from nvid.desired.ruleset.model import Chain, Dynamic, Map, Ruleset, join
 from nvid.desired.ruleset.route import shared, translated_match
 from nvid.desired.ruleset.selection import applies_to, match
-from nvid.desired.ruleset.tenants import tenant_map
 from nvid.desired.ruleset.words import (
     ADDRESS,
     IP,
     NFPROTO,
     WITH_PORTS,
     Plan,
+    interface_map,
     protocol,
     set_ct_mark,
 )
@@ -57,9 +57,9 @@ def sources(plan: Plan, nvi: Nvi, labels: dict[str, int]) -> Ruleset:
     maps: list[Map] = []
     if plan.tenants:
         maps.append(
-            tenant_map(
+            interface_map(
                 f"snat_of_tenant_{number}",
-                {each: f"goto {_chain_of(plan, nvi, each)}" for each in plan.tenants},
+                ((each.patterns, f"goto {_chain_of(plan, nvi, each)}") for each in plan.tenants),
             )
         )
     for snat in nvi.snats:

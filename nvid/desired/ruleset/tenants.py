@@ -19,10 +19,10 @@ from nvid.desired.ruleset.words import (
     ERRORS,
     IP,
     Plan,
+    interface_map,
     one_of,
     set_ct_mark,
     set_fwmark,
-    widest,
 )
 from nvid.desired.tenants import TenantState
 from nvid.desired.uplinks import FAMILIES
@@ -209,7 +209,8 @@ def _maps(plan: Plan) -> Iterator[Map]:
         ("tenant_ways", "goto way_{}"),
         ("tenant_leaving", "jump from_tenant"),
     ):
-        yield tenant_map(name, {each: verdict.format(each.lane) for each in tenants})
+        verdicts = ((each.patterns, verdict.format(each.lane)) for each in tenants)
+        yield interface_map(name, verdicts)
     for name, verdict in (
         ("tenant_returns", "goto lane_{}"),
         ("own_tenant_returns", "goto own_tenant_{}"),
@@ -236,13 +237,3 @@ def _maps(plan: Plan) -> Iterator[Map]:
 
 def _has_helpers(plan: Plan) -> bool:
     return any(nvi.helpers for nvi in plan.nvis)
-
-
-def tenant_map(name: str, verdicts: dict[TenantState, str]) -> Map:
-    """A map from the interface patterns of tenants to a verdict for each."""
-    elements: dict[str, str] = {}
-    for tenant, verdict in verdicts.items():
-        for pattern in widest(tenant.patterns):
-            elements.setdefault(pattern.text, verdict)
-    has_globs = any(key.endswith("*") for key in elements)
-    return Map(name, "ifname", "verdict", elements, interval=has_globs)

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from nvid.desired.ruleset.classify import interface_map
 from nvid.desired.ruleset.destination import destinations
 from nvid.desired.ruleset.model import Chain, Hook, Ruleset, join
 from nvid.desired.ruleset.source import preset_sources, sources, uplink_sources
-from nvid.desired.ruleset.words import TO_LOOPBACK, TO_MAIN, Plan
+from nvid.desired.ruleset.words import TO_LOOPBACK, TO_MAIN, Plan, interface_map
 
 DSTNAT = -100
 SRCNAT = 100
@@ -40,7 +39,9 @@ def translation(plan: Plan, labels: dict[str, int]) -> Ruleset:
         )
     )
     maps = (
-        interface_map("dnat_of", {nvi: f"goto dnat_{plan.number(nvi)}" for nvi in plan.nvis}),
+        interface_map(
+            "dnat_of", ((nvi.interfaces, f"goto dnat_{plan.number(nvi)}") for nvi in plan.nvis)
+        ),
         plan.by_nvi("snat_of", "snat", "goto", plan.nvis),
     )
     return join(

@@ -165,6 +165,17 @@ def interfaces(patterns: Iterable[InterfacePattern]) -> str:
     return "iifname " + one_of(f'"{pattern}"' for pattern in widest(patterns))
 
 
+def interface_map(name: str, verdicts: Iterable[tuple[Iterable[InterfacePattern], str]]) -> Map:
+    """A map from interface patterns, of NVIs or of tenants, to the verdict of each. Globs stand in
+    it as they are, so that an interface is covered from its first packet on."""
+    elements: dict[str, str] = {}
+    for patterns, verdict in verdicts:
+        for pattern in widest(patterns):
+            elements.setdefault(pattern.text, verdict)
+    has_globs = any(key.endswith("*") for key in elements)
+    return Map(name, "ifname", "verdict", elements, interval=has_globs)
+
+
 def widest(patterns: Iterable[InterfacePattern]) -> tuple[InterfacePattern, ...]:
     """The patterns without those that a glob among them covers: nft refuses overlaps."""
     patterns = tuple(dict.fromkeys(patterns))
