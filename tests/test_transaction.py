@@ -22,7 +22,7 @@ from tests.model_of_nft import Table
 from tests.random_configurations import accepted
 
 FEW = settings(
-    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+    max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
 )
 
 

@@ -68,9 +68,11 @@ def family(request: pytest.FixtureRequest) -> Family:
     return found
 
 
+_HERE = Path(__file__).parent
+_DATA_PATH = (_HERE, _HERE.parent / "translations")
 _WHOLE = ("test_snat", "test_static", "test_dnat", "test_loopback", "test_route_keys")
-"""Files that run over both backends times both paths. All others run over both backends and both
-paths, but not over every pair of them, which would take twice as long."""
+"""Files that run over both backends times both paths. All others of the data path run over both
+backends and both paths, but not over every pair of them, which would take twice as long."""
 _LEFT_OUT = (("veth", "every-packet"), ("loopback", "first-packet"))
 
 
@@ -86,7 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_left_out(item: pytest.Item) -> bool:
-    if item.path.parent != Path(__file__).parent or item.path.stem in _WHOLE:
+    if item.path.parent not in _DATA_PATH or item.path.stem in _WHOLE:
         return False
     params = getattr(getattr(item, "callspec", None), "params", {})
     return (params.get("backend"), params.get("path")) in _LEFT_OUT

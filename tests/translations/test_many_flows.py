@@ -44,6 +44,12 @@ def path() -> str:
     return "first-packet"
 
 
+@pytest.fixture
+def backend() -> str:
+    """And for both backends."""
+    return "veth"
+
+
 def test_a_large_table_is_listed_and_cleared(site: Site, family: Family) -> None:
     if not site.server.run("nft", "list", "tables").stdout.count("quiet"):
         site.server.nft(QUIET)

@@ -28,6 +28,12 @@ def path() -> str:
 
 
 @pytest.fixture
+def backend() -> str:
+    """And for both backends."""
+    return "veth"
+
+
+@pytest.fixture
 def port() -> int:
     """Mappings outlive flows, so each test has an inside port of its own."""
     return next(PORTS)
