@@ -19,6 +19,7 @@ from typing import Protocol, TypedDict
 
 import structlog
 from asyncvarlink import (
+    LastResult,
     TypedVarlinkErrorReply,
     VarlinkInterface,
     VarlinkInterfaceRegistry,
@@ -167,13 +168,14 @@ class Control(VarlinkInterface, name=INTERFACE):
         with _failing_politely():
             return await self._backend.rollback()
 
-    @varlinkmethod(return_parameter="flows")
+    # Delayed, asyncvarlink 0.3 yields once more to a caller that has gone.
+    @varlinkmethod(return_parameter="flows", delay_generator=False)
     async def Translations(self, *, wanted: Filter) -> AsyncIterator[list[Translation]]:
         """The live flows that are wanted, in batches (a call with `more`); the last is empty."""
         with _failing_politely():
             async for batch in self._backend.translations(wanted):
                 yield batch
-        yield []
+        raise LastResult([])
 
     @varlinkmethod(return_parameter="statistics")
     async def Statistics(self) -> Statistics:

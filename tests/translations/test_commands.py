@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from typing import Any
 
 import pytest
@@ -225,6 +226,18 @@ class TestExplain:
             told = explain(site, "dmz0", "tcp", source, destination)
             assert told["status"] == 1
             assert told["dropped"]
+
+
+@pytest.mark.usefixtures("flows")
+def test_a_stream_whose_reader_has_gone(site: Site) -> None:
+    """It ends there, and nothing is thrown for it."""
+    asked = {"method": "org.nvid.Control.Translations", "more": True, "parameters": {"wanted": {}}}
+    for _ in range(50):
+        with socket.socket(socket.AF_UNIX) as reader:
+            reader.connect(str(site.nvid.socket_path))
+            reader.sendall((json.dumps(asked).encode() + b"\0") * 5)
+    assert site.nvid.status()["state"] == "healthy"
+    assert "GeneratorExit" not in site.nvid.log()
 
 
 def test_a_flow_uses_each_pool_that_has_its_address(site: Site, family: Family) -> None:
