@@ -60,11 +60,12 @@ class Endings:
         ``opened`` are patterns of interfaces whose flows may have gone on untranslated."""
         in_use = {*numbers.uplinks.values(), *numbers.tenants.values()}
         once = {*kept.lanes_to_end, *kept.uplinks.values(), *kept.tenants.values()}
-        # Without the table, nobody can tell which lanes it had.
-        self._seeks_lanes |= observed.table is None or any(
-            _observed_keys(observed, name) - _wanted_keys(desired, name)
-            for name in ("forward_lanes", "return_lanes")
-        )
+        # Without the table, or a map of it, nobody can tell which lanes it had.
+        table = observed.table
+        self._seeks_lanes |= table is None or table.dormant
+        for name in ("forward_lanes", "return_lanes"):
+            there, wanted = _observed_keys(observed, name), _wanted_keys(desired, name)
+            self._seeks_lanes |= bool(there - wanted) or (bool(wanted) and not there)
         return replace(
             kept,
             lanes_to_end=tuple(sorted((once | _zones_of(observed)) - in_use)),

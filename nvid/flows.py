@@ -233,8 +233,8 @@ class _Destinations:
 
 
 class StaticSources:
-    """Flows that statics made outwards; what a question costs does not grow with their number,
-    but of those with ports or of prefixes."""
+    """Flows that statics made outwards; what a question costs does not grow with the number of
+    those that are for one address without a port."""
 
     def __init__(self, entries: Iterable[Static], spaces: Spaces) -> None:
         self._spaces = spaces

@@ -1,14 +1,18 @@
 """Which uplinks a flow could have if it began anew now: a pure question about conntrack entries.
 
 The ruleset's decisions (``desired.ruleset.source`` and ``route``) are followed with what conntrack
-shows. It does not show the ingress interface, so an entry that asks for one may match or not: the
-answer holds every lane that is possible.
+shows. It shows neither the ingress interface nor the DSCP, so an entry that asks for one may match
+or not: the answer holds every lane that is possible. What main knows more precisely than by a
+default route is not asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from msgspec.structs import replace
+
+from nvid.configuration.routes import Route
 from nvid.configuration.types import Nvi
 from nvid.configuration.values import IPAddress, UplinkAddress
 from nvid.desired.objects import Family
@@ -62,9 +66,9 @@ class Ways:
         """``to = "uplink"``: route entries without a source decide."""
         uplinks, found = self._plan.uplinks, set()
         for entry in nvi.routes:
-            if not entry.sources and route_takes(entry, flow.led_on, None):
+            if not entry.sources and _may_take(entry, flow, None):
                 found.add(picked(uplinks, entry.via, family).lane if entry.via else _ELSEWHERE)
-                if not entry.ingress:
+                if _is_certain(entry):
                     return found
         return found | {each.lane for each in best_there_is(able(uplinks, family), family)}
 
@@ -73,11 +77,20 @@ class Ways:
         plan, source = self._plan, flow.reply_destination
         found = set()
         for entry in nvi.routes:
-            if route_takes(entry, flow.led_on, source):
+            if _may_take(entry, flow, source):
                 found.add(chosen(plan, entry, family) if entry.via else _ELSEWHERE)
-                if not entry.ingress:
+                if _is_certain(entry):
                     return found
         for uplink in plan.uplinks:
             if source in uplink.own_addresses and family in uplink.gateways:
                 return found | {uplink.lane}
         return found | ({each.lane for each in preferred(plan.uplinks, family)} or {_ELSEWHERE})
+
+
+def _may_take(entry: Route, flow: Flow, source: IPAddress | None) -> bool:
+    return route_takes(replace(entry, dscp=None), flow.led_on, source)
+
+
+def _is_certain(entry: Route) -> bool:
+    """Whether conntrack shows all that the entry asks for."""
+    return not entry.ingress and entry.dscp is None

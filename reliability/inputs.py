@@ -13,8 +13,7 @@ from reliability.endurance import Endured
 ROOT = Path(__file__).parents[1]
 TARGETS = ("loader", "control")
 _EXECUTED = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
-_LONGEST = 4000
-"""Characters of what the fuzzer said that are kept of a failure."""
+_UNCAUGHT = re.compile(r"=== Uncaught Python exception: ===\n(.+)")
 
 
 def fuzz(target: str, seconds: int) -> Endured:
@@ -28,9 +27,9 @@ def fuzz(target: str, seconds: int) -> Endured:
         errors="replace",
     )
     executed = _EXECUTED.search(done.stderr)
-    problems = (
-        () if done.returncode == 0 else (f"status {done.returncode}", done.stderr[-_LONGEST:])
-    )
+    thrown = _UNCAUGHT.search(done.stderr)
+    why = f"status {done.returncode}" if thrown is None else thrown[1]
+    problems = () if done.returncode == 0 else (f"{why}; scripts/fuzz {target} says more",)
     return Endured(
         f"inputs fuzzed, {target}",
         0 if executed is None else int(executed[1]),

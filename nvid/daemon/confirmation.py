@@ -206,10 +206,10 @@ class Confirmation:
                 file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
                 setsid=True,
             )
+            threading.Thread(target=os.waitpid, args=(guardian, 0), daemon=True).start()
+            before, self._guardian = self._guardian, os.pidfd_open(guardian)
         except OSError as error:
             raise NvidError(f"no guardian for the trial: {error.strerror}") from error
-        before, self._guardian = self._guardian, os.pidfd_open(guardian)
-        threading.Thread(target=os.waitpid, args=(guardian, 0), daemon=True).start()
         if before is not None:
             # It waits, or has ended: while this process lives, the trial's end is not its work.
             with contextlib.suppress(ProcessLookupError):

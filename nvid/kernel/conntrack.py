@@ -254,8 +254,10 @@ def _segments(pools: Iterable[Pools]) -> tuple[list[bytes], list[tuple[int, ...]
     for first in sorted(changes):
         for place, more in changes[first]:
             covering[place] += more
+            if not covering[place]:
+                del covering[place]
         starts.append(first.to_bytes(_WIDE))
-        places.append(tuple(place for place, parts in covering.items() if parts))
+        places.append(tuple(covering))
     return starts, places
 
 

@@ -6,6 +6,7 @@ look and never correctness. Messages are not decoded beyond what tells a kind an
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -225,5 +226,6 @@ class FlowWatch:
                     yield from _flow_events(data)
 
     def stop(self) -> None:
-        """End ``events``; callable from another thread."""
-        self._stopping.send(b"\0")
+        """End ``events``, if it has not ended by itself; callable from another thread."""
+        with contextlib.suppress(OSError):
+            self._stopping.send(b"\0")
